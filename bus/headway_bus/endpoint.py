@@ -1,0 +1,127 @@
+"""A raw ZeroMQ socket on the event loop.
+
+``zmq.asyncio`` makes a future and a poll for every message, which costs three to four times what a socket costs whose
+file descriptor the loop watches and which is drained at each wake-up. That descriptor is edge-triggered and is shared by
+both directions: after a send or a partial drain the edge may already be gone, so the endpoint looks again (``_arm``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import zmq
+
+from headway_bus.errors import BusError
+
+Frame = bytes | memoryview
+"""What a payload frame looks like to everybody above this file."""
+
+DRAIN_BUDGET = 256
+"""Messages taken from a socket in one wake-up, before the loop's other duties get their turn."""
+
+ZERO_COPY_BYTES = 65_536
+"""Frames at least this long are lent to ZeroMQ instead of copied; below it the bookkeeping costs more than the copy."""
+
+BACKLOG_BYTES = 256 * 1024 * 1024
+"""What may wait in a dealer for a slow broker. The hand-overs' windows are far below it; beyond it is a defect."""
+
+
+class Endpoint:
+    """One socket: received messages are handed over in batches, sends never block.
+
+    :param head: number of leading frames that are always copied to bytes; later ones stay in ZeroMQ's memory when long.
+    :param on_messages: called with every batch that a wake-up finds.
+    """
+
+    def __init__(
+        self, socket: zmq.Socket[bytes], on_messages: Callable[[list[list[Any]]], None], head: int, budget: int = DRAIN_BUDGET
+    ) -> None:
+        self.socket = socket
+        self._on_messages = on_messages
+        self._head = head
+        self._budget = budget
+        self._loop = asyncio.get_running_loop()
+        self._armed = False
+        self._closed = False
+        self._fd = int(socket.FD)
+        self._loop.add_reader(self._fd, self._wake)
+        self._backlog: deque[list[Frame]] = deque()
+        self._backlog_bytes = 0
+        self._arm()
+
+    def send(self, frames: Sequence[Frame]) -> None:
+        """Hand a message to ZeroMQ. Raises zmq.Again when the queue is full, zmq.ZMQError when there is no such route."""
+        last = len(frames) - 1
+        send = self.socket.send
+        for index, frame in enumerate(frames):
+            flags = zmq.NOBLOCK | zmq.SNDMORE if index < last else zmq.NOBLOCK
+            send(frame, flags, copy=len(frame) < ZERO_COPY_BYTES)
+        self._arm()
+
+    def send_or_keep(self, frames: Sequence[Frame]) -> None:
+        """The same for a socket with one peer: what does not fit now waits here, in order."""
+        if not self._backlog:
+            try:
+                self.send(frames)
+                return
+            except zmq.Again:
+                pass
+        self._backlog_bytes += sum(map(len, frames))
+        if self._backlog_bytes > BACKLOG_BYTES:
+            raise BusError(f"{self._backlog_bytes} bytes wait for the broker, which takes none; the limit is {BACKLOG_BYTES}")
+        self._backlog.append(list(frames))
+        self._arm()
+
+    def close(self, linger: int = 0) -> None:
+        """Close the socket; ``linger``: milliseconds that it may go on sending what was handed to it."""
+        if not self._closed:
+            self._closed = True
+            self._loop.remove_reader(self._fd)
+            self.socket.close(linger=linger)
+
+    def _arm(self) -> None:
+        if not self._armed and not self._closed:
+            self._armed = True
+            self._loop.call_soon(self._wake)
+
+    def _wake(self) -> None:
+        self._armed = False
+        if self._closed:
+            return
+        messages = self._drain()
+        if messages:
+            self._on_messages(messages)
+            self._arm()
+        elif not self._closed and self.socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            self._arm()
+        if self._backlog and not self._closed:
+            self._send_backlog()
+
+    def _drain(self) -> list[list[Any]]:
+        messages: list[list[Any]] = []
+        socket, head = self.socket, self._head
+        receive, get = socket.recv, socket.getsockopt
+        try:
+            for _ in range(self._budget):
+                frames: list[Any] = [receive(zmq.NOBLOCK)]
+                while get(zmq.RCVMORE):
+                    if len(frames) < head:
+                        frames.append(receive())
+                    else:
+                        frame = receive(copy=False)
+                        frames.append(frame.buffer if len(frame) >= ZERO_COPY_BYTES else frame.bytes)
+                messages.append(frames)
+        except zmq.Again:
+            pass
+        return messages
+
+    def _send_backlog(self) -> None:
+        while self._backlog:
+            try:
+                self.send(self._backlog[0])
+            except zmq.Again:
+                return
+            self._backlog_bytes -= sum(map(len, self._backlog.popleft()))
