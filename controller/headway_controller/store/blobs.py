@@ -1,0 +1,210 @@
+"""Values too large for a row: files named by the BLAKE2b-256 hash of their content, written and read in parts.
+
+A name is made from the hash's bytes and from nothing else that came from outside. A file under its final name is whole
+and right: it grows as ``.part``, is hashed when its last byte has come, and is renamed only then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Container, Iterator
+from pathlib import Path
+
+from headway_bus.errors import StoreError
+from headway_bus.records import Blob
+from headway_controller.store.words import explain
+
+HASH_BYTES = 32
+READ_BYTES = 1024 * 1024
+_STRIPES = 64
+
+
+def blob_of(data: bytes) -> Blob:
+    """The blob that has this content."""
+    return Blob(hashlib.blake2b(data, digest_size=HASH_BYTES).digest(), len(data))
+
+
+class BlobFolder:
+    """The files of one store. Every method blocks on the disk and may be called in any thread; all raise StoreError."""
+
+    def __init__(self, folder: Path | None, flush: bool = False) -> None:
+        """``folder`` None: a private temporary one, removed on close. ``flush``: survive a loss of power."""
+        self._temporary = folder is None
+        self.folder = Path(tempfile.mkdtemp(prefix="headway-blobs-")) if folder is None else folder
+        self._flush = flush
+        # A part is appended and a blob deleted under the lock of its hash, so that none goes while it is asked about.
+        self._locks = [threading.RLock() for _ in range(_STRIPES)]
+
+    def put_part(self, blob: Blob, offset: int, data: bytes) -> int:
+        """Append a part; how many bytes are there now, which is where the next part must begin.
+
+        A part that does not begin there changes nothing, so the answer also tells a sender where to resume, and an
+        empty part at 0 is how to ask. ``blob.size``: all is there, and the hash is right. With a wrong hash the parts
+        are thrown away and the error says so: the sender starts again at 0.
+        """
+        path = self._path_of(blob)
+        if offset < 0 or offset + len(data) > blob.size:
+            raise StoreError(f"a part of {len(data)} bytes at {offset} does not fit in a blob of {blob.size} bytes")
+        with self._lock_of(blob.hash):
+            try:
+                return self._put_part(blob, path, offset, data)
+            except OSError as error:
+                raise explain(error, path) from error
+
+    def put(self, data: bytes) -> Blob:
+        """Store a whole value."""
+        blob = blob_of(data)
+        with self._lock_of(blob.hash):
+            done = self.put_part(blob, 0, b"")
+            if done < blob.size:
+                self.put_part(blob, done, data[done:])
+        return blob
+
+    def has(self, blob: Blob) -> bool:
+        """Whether all of it is there."""
+        path = self._path_of(blob)
+        return path.exists() and path.stat().st_size == blob.size
+
+    def read_part(self, blob: Blob, offset: int, length: int) -> bytes:
+        """Up to ``length`` bytes from ``offset`` on; fewer only at the end."""
+        path = self._path_of(blob)
+        if offset < 0 or length < 0 or offset > blob.size:
+            raise StoreError(f"{length} bytes at {offset} are not part of a blob of {blob.size} bytes")
+        try:
+            with path.open("rb") as file:
+                file.seek(offset)
+                return file.read(length)
+        except FileNotFoundError:
+            raise StoreError(
+                f"the blob {blob.hash.hex()[:16]}… is not in the store: it was purged, or never sent whole"
+            ) from None
+        except OSError as error:
+            raise explain(error, path) from error
+
+    def read(self, blob: Blob) -> bytes:
+        """All of it, in memory."""
+        return self.read_part(blob, 0, blob.size)
+
+    def sweep(self, keep: Container[bytes], before: float) -> int:
+        """Delete what is not in ``keep`` (hashes) and was last written or asked about before that Unix time; how many.
+
+        The time is there for blobs that are sent before the task that needs them.
+        """
+        swept = 0
+        for path in self._files():
+            digest = bytes.fromhex(path.name.removesuffix(".part"))
+            if digest in keep:
+                continue
+            with self._lock_of(digest):
+                if path.exists() and path.stat().st_mtime < before:
+                    path.unlink()
+                    swept += 1
+        return swept
+
+    def copy_to(self, folder: Path, wanted: Container[bytes]) -> int:
+        """Link (or copy, onto another disk) the whole blobs that are in ``wanted`` to another folder; how many."""
+        copied = 0
+        for path in self._files():
+            if path.suffix == ".part" or bytes.fromhex(path.name) not in wanted:
+                continue
+            target = folder / path.parent.name / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(path, target)
+            except OSError:
+                shutil.copyfile(path, target)
+            copied += 1
+        return copied
+
+    def missing(self, wanted: set[bytes]) -> set[bytes]:
+        """Those of the hashes that have no file."""
+        return wanted - {bytes.fromhex(path.name) for path in self._files() if path.suffix != ".part"}
+
+    def usage(self) -> tuple[int, int]:
+        """Number of files and their bytes, unfinished ones included."""
+        sizes = [path.stat().st_size for path in self._files()]
+        return len(sizes), sum(sizes)
+
+    def close(self) -> None:
+        if self._temporary:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _put_part(self, blob: Blob, path: Path, offset: int, data: bytes) -> int:
+        if path.exists():
+            self._check_size(path, blob)
+            os.utime(path)  # whoever asks is about to refer to it: not to be swept for a while
+            return blob.size
+        part = path.with_name(path.name + ".part")
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("ab") as file:
+            present = file.tell()
+            if present == offset and data:
+                present += self._append(file.fileno(), present, data)
+        if present < blob.size:
+            return present
+        self._finish(blob, part, path)
+        return blob.size
+
+    def _append(self, descriptor: int, present: int, data: bytes) -> int:
+        try:
+            written = 0
+            while written < len(data):
+                written += os.write(descriptor, data[written:] if written else data)
+            return written
+        except OSError:
+            # A sender that counts in whole parts would never again find an offset that fits half of one.
+            os.ftruncate(descriptor, present)
+            raise
+
+    def _finish(self, blob: Blob, part: Path, path: Path) -> None:
+        digest = hashlib.blake2b(digest_size=HASH_BYTES)
+        with part.open("rb") as file:
+            while chunk := file.read(READ_BYTES):
+                digest.update(chunk)
+            if self._flush:
+                os.fsync(file.fileno())
+        if digest.digest() != blob.hash:
+            part.unlink()
+            raise StoreError(
+                f"the {blob.size} bytes that were sent as blob {blob.hash.hex()[:16]}… have another hash: they were"
+                " damaged on the way, or the hash is not BLAKE2b-256. They were thrown away; send them again from the"
+                " beginning"
+            )
+        part.replace(path)
+        if self._flush:
+            _flush_folder(path.parent)
+
+    def _check_size(self, path: Path, blob: Blob) -> None:
+        size = path.stat().st_size
+        if size != blob.size:
+            raise StoreError(f"the blob {blob.hash.hex()[:16]}… has {size} bytes, not {blob.size}")
+
+    def _path_of(self, blob: Blob) -> Path:
+        if len(blob.hash) != HASH_BYTES or blob.size < 0:
+            raise StoreError(f"not a blob: a hash of {len(blob.hash)} bytes (expected {HASH_BYTES}), size {blob.size}")
+        name = blob.hash.hex()
+        return self.folder / name[:2] / name
+
+    def _lock_of(self, digest: bytes) -> threading.RLock:
+        return self._locks[digest[0] % _STRIPES]
+
+    def _files(self) -> Iterator[Path]:
+        """Blobs and parts; whatever else a person may have put here is not touched."""
+        for path in sorted(self.folder.glob("[0-9a-f][0-9a-f]/*")):
+            name = path.name.removesuffix(".part")
+            if len(name) == 2 * HASH_BYTES and all(letter in "0123456789abcdef" for letter in name):
+                yield path
+
+
+def _flush_folder(folder: Path) -> None:
+    # The names of a new folder and of a new file in it are entries of two folders.
+    for place in (folder, folder.parent):
+        descriptor = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
