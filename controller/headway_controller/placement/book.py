@@ -1,0 +1,219 @@
+"""One runtime's book: what is committed to it and what runs there, and from that when it will have room.
+
+Drains are kept as sums and start times, never by walking a queue: what is committed is a sum of means and one of
+variances; what runs is at most as many attempts as there are slots, looked at one by one only while they are few.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from headway_controller.placement.resources import TOLERANCE, Stock
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from headway_bus.ids import TaskId
+    from headway_bus.records import RuntimeInfo
+    from headway_controller.placement.pools import Pool
+    from headway_controller.placement.resources import Need
+    from headway_controller.placement.work import Work
+
+WALKED = 8
+"""Up to so many running attempts are looked at each time; beyond, their sum is renewed now and then."""
+
+
+class Booking(NamedTuple):
+    """What was booked for an attempt when it was committed; shared by all that were committed together."""
+
+    work: Work
+    mean: float
+    """Seconds on this runtime."""
+    variance: float
+    known: bool
+    gpus: tuple[tuple[int, float], ...] = ()
+
+
+class Book:
+    """All times are the controller's; the runtime's news are ``delay`` seconds old when they arrive."""
+
+    __slots__ = (
+        "_remaining_at",
+        "_remaining_changes",
+        "_remaining_mean",
+        "_remaining_variance",
+        "committed",
+        "committed_mean",
+        "committed_variance",
+        "delay",
+        "draining",
+        "failures",
+        "idle_since",
+        "info",
+        "name",
+        "pool",
+        "recalled",
+        "running",
+        "serial",
+        "set_aside_until",
+        "set_aside_why",
+        "speed",
+        "stock",
+        "unknown",
+        "wake_at",
+    )
+
+    def __init__(self, info: RuntimeInfo, now: float, round_trip: float, serial: int = 0) -> None:
+        self.serial = serial
+        self.info = info
+        self.name = info.name
+        self.stock = Stock(info)
+        self.speed = 1.0
+        self.delay = round_trip / 2
+        self.pool: Pool | None = None
+        self.committed: dict[TaskId, Booking] = {}
+        self.running: dict[TaskId, tuple[Booking, float]] = {}
+        self.recalled: set[TaskId] = set()
+        """Committed tasks that were asked back; the answer is still out."""
+        self.committed_mean = 0.0
+        self.committed_variance = 0.0
+        self.unknown = 0
+        """Attempts here whose run time is a guess: behind them nothing is committed ahead."""
+        self.idle_since = now
+        """Since when the first committed attempt can have been running, if none is said to be."""
+        self.draining = False
+        self.set_aside_until = -math.inf
+        self.set_aside_why = ""
+        self.failures = 0
+        self.wake_at = math.inf
+        self._remaining_mean = 0.0
+        self._remaining_variance = 0.0
+        self._remaining_at = -math.inf
+        self._remaining_changes = 0
+
+    @property
+    def held(self) -> int:
+        return len(self.committed) + len(self.running)
+
+    def open(self, now: float) -> bool:
+        """Whether it may be given anything."""
+        return not self.draining and now >= self.set_aside_until
+
+    # ------------------------------------------------------------------------------------------ what happens
+
+    def commit(self, tasks: Sequence[TaskId], work: Work, now: float) -> None:
+        prediction = work.prediction
+        need = work.demand.need
+        speed = self.speed
+        mean, variance = prediction.mean / speed, prediction.variance / (speed * speed)
+        if not self.committed and not self.running:
+            self.idle_since = now + self.delay
+        if need.plain:
+            self.stock.claim(need, len(tasks))
+            self.committed.update(dict.fromkeys(tasks, Booking(work, mean, variance, prediction.known)))
+        else:
+            for task in tasks:
+                self.committed[task] = Booking(work, mean, variance, prediction.known, self.stock.claim(need))
+        self.committed_mean += mean * need.slots * len(tasks)
+        self.committed_variance += variance * need.slots * len(tasks)
+        if not prediction.known:
+            self.unknown += len(tasks)
+
+    def start(self, task: TaskId, started: float) -> bool:
+        """It runs since then. False: it was not committed here."""
+        booking = self._uncommit(task)
+        if booking is None:
+            return False
+        self._add_running(task, booking, started)
+        return True
+
+    def adopt(self, task: TaskId, work: Work, started: float | None, now: float) -> None:
+        """It is there, though nobody booked it: running since ``started``, or held if that is None."""
+        self.commit((task,), work, now)
+        if started is not None:
+            self.start(task, started)
+
+    def end(self, task: TaskId, ended: float) -> Booking | None:
+        """It is over, or given back, or was never here (None)."""
+        booking = self._uncommit(task)
+        if booking is None:
+            entry = self.running.pop(task, None)
+            if entry is None:
+                return None
+            booking = entry[0]
+            self._remaining_changes += 1
+            self._remaining_mean -= booking.mean * booking.work.demand.need.slots
+        self.idle_since = ended
+        if not booking.known:
+            self.unknown -= 1
+        self.stock.release(booking.work.demand.need, booking.gpus)
+        return booking
+
+    def _uncommit(self, task: TaskId) -> Booking | None:
+        booking = self.committed.pop(task, None)
+        if booking is None:
+            return None
+        if self.recalled:
+            self.recalled.discard(task)
+        if self.committed:
+            slots = booking.work.demand.need.slots
+            self.committed_mean -= booking.mean * slots
+            self.committed_variance -= booking.variance * slots
+        else:  # an exact zero again: sums of floats drift
+            self.committed_mean = self.committed_variance = 0.0
+        return booking
+
+    def _add_running(self, task: TaskId, booking: Booking, started: float) -> None:
+        self.running[task] = (booking, started)
+        self._remaining_mean += booking.mean * booking.work.demand.need.slots
+        self._remaining_variance += booking.variance * booking.work.demand.need.slots
+        self._remaining_changes += 1
+
+    # ------------------------------------------------------------------------------------------ what is expected
+
+    def drain(self, now: float) -> tuple[float, float]:
+        """(expectation, error) in seconds until a slot is free for something that is committed now; 0 while one is.
+
+        s slots and n attempts, n ≥ s: the time until the first of them is free is about the total work / s · (n-s+1)/n:
+        the mean remainder / s when nothing waits (exact for exponential run times), the total work / s when much does.
+        """
+        stock = self.stock
+        if stock.slots >= TOLERANCE or not stock.total_slots:
+            return 0.0, 0.0
+        total = stock.total_slots
+        mean, variance = self.committed_mean, self.committed_variance
+        if self.running:
+            left, left_variance = self._remaining(now)
+            mean += left
+            variance += left_variance
+        else:
+            # News of the start is on its way: counted from when it can have begun.
+            mean += (self.idle_since - now) * total
+        held = len(self.committed) + len(self.running)
+        wait = mean / total
+        if total > 1.0:
+            wait *= max(held - total + 1.0, 1.0) / held
+        return max(wait, 0.0), math.sqrt(max(variance, 0.0)) / total
+
+    def _remaining(self, now: float) -> tuple[float, float]:
+        """Mean and variance of what is left of the running attempts, in slot-seconds, as far as the news go."""
+        running = self.running
+        count = len(running)
+        if count > WALKED:
+            age = now - self._remaining_at
+            if self._remaining_changes * 4 < count and 0.0 <= age * count < 0.05 * self._remaining_mean:
+                return self._remaining_mean - age * count, self._remaining_variance
+        mean = variance = 0.0
+        speed, seen = self.speed, now - self.delay
+        for booking, started in running.values():
+            left, spread = booking.work.prediction.remaining((seen - started) * speed)
+            slots = booking.work.demand.need.slots
+            mean += (left / speed - self.delay) * slots
+            variance += spread / (speed * speed) * slots
+        self._remaining_mean, self._remaining_variance = mean, variance
+        self._remaining_at, self._remaining_changes = now, 0
+        return mean, variance
+
+    def fits(self, need: Need) -> bool:
+        return self.stock.fits(need)

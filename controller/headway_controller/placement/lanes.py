@@ -1,0 +1,293 @@
+"""The queued tasks of one demand in order: priority, then shortest expected first with ageing, or first come.
+
+A lane holds the tasks that may go to the same runtimes and occupy the same there. In it there is a tier per priority,
+and in a tier a bucket per expected run time (in steps of 10 %) or per FIFO queue. A bucket holds batches, not tasks: a
+million tasks of one ``map`` are one batch, so order costs by the number of buckets and memory by eight bytes a task.
+"""
+
+from __future__ import annotations
+
+import math
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING
+
+from headway_controller.placement.work import RANK_STEP, UNKNOWN, Batch, Work
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from headway_bus.ids import TaskId
+    from headway_controller.placement.eligibility import Demand
+
+AGEING = 0.05
+"""Seconds of expected run time that one second of waiting makes up for: 20 s of waiting beat one second of work."""
+PRIORITY_AGEING = 300.0
+"""Seconds of waiting that raise a task by one level of priority, so that none starves under a stream of better ones."""
+
+BucketKey = int | str
+"""A rank, or the name of a FIFO queue."""
+
+
+class Bucket:
+    """Batches in order of arrival, oldest first."""
+
+    __slots__ = ("count", "head_key", "heap", "key", "mean", "scan", "serial")
+
+    def __init__(self, key: BucketKey, serial: int) -> None:
+        self.key = key
+        self.serial = serial
+        self.heap: list[tuple[float, int, Batch]] = []
+        self.count = 0
+        self.mean = 0.0
+        """Expected run time at speed 1: of its rank, or of its latest member where there is no rank."""
+        if isinstance(key, int) and key != UNKNOWN:
+            self.mean = math.exp(min((key + 0.5) * RANK_STEP, 700.0))
+        self.head_key = math.inf
+        self.scan = 0
+
+    def head(self) -> Batch | None:
+        """The oldest batch that still counts here."""
+        heap = self.heap
+        while heap:
+            batch = heap[0][2]
+            if batch.bucket is self and batch.tasks:
+                return batch
+            heappop(heap)
+        return None
+
+    def add(self, batch: Batch) -> None:
+        batch.bucket = self
+        self.count += len(batch.tasks)
+        if isinstance(self.key, str) or self.key == UNKNOWN:
+            self.mean = batch.work.prediction.mean
+        heappush(self.heap, (batch.arrival, batch.sequence, batch))
+
+    def order_key(self) -> float:
+        """What orders buckets within a tier; smaller goes first. Static, so that no waiting task need be visited."""
+        batch = self.head()
+        if batch is None:
+            return math.inf
+        mean = batch.work.prediction.mean if isinstance(self.key, str) else self.mean
+        return mean + AGEING * batch.arrival
+
+
+class Tier:
+    """The buckets of one priority."""
+
+    __slots__ = ("_checked", "_heap", "_oldest", "_serial", "buckets", "count", "priority")
+
+    def __init__(self, priority: int) -> None:
+        self.priority = priority
+        self.buckets: dict[BucketKey, Bucket] = {}
+        self.count = 0
+        self._heap: list[tuple[float, int, Bucket]] = []
+        self._oldest = math.inf
+        self._checked = -math.inf
+        self._serial = 0
+
+    def add(self, batch: Batch, key: BucketKey) -> None:
+        bucket = self.buckets.get(key)
+        if bucket is None:
+            self._serial += 1
+            bucket = self.buckets[key] = Bucket(key, self._serial)
+        bucket.add(batch)
+        self.count += len(batch.tasks)
+        if batch.arrival < self._oldest:
+            self._oldest = batch.arrival
+        self.reorder(bucket)
+
+    def reorder(self, bucket: Bucket) -> None:
+        """Its head may have changed: see that it stands where it belongs."""
+        key = bucket.order_key()
+        if key != bucket.head_key:
+            bucket.head_key = key
+            if key != math.inf:
+                heappush(self._heap, (key, bucket.serial, bucket))
+                if len(self._heap) > 64 and len(self._heap) > 4 * len(self.buckets):
+                    self._heap = [(b.head_key, b.serial, b) for b in self.buckets.values() if b.head_key != math.inf]
+                    heapify(self._heap)
+
+    def first(self) -> Bucket | None:
+        heap = self._heap
+        while heap:
+            key, _, bucket = heap[0]
+            if key == bucket.head_key and bucket.head() is not None:
+                return bucket
+            heappop(heap)
+        return None
+
+    def level(self, now: float) -> int:
+        """The priority, raised by how long the oldest has waited (looked up once a second)."""
+        if now - self._oldest < PRIORITY_AGEING:
+            return self.priority
+        if now - self._checked >= 1.0 or now < self._checked:
+            self._checked = now
+            self._oldest = min((head.arrival for head in self._heads()), default=math.inf)
+        return self.priority + int(max(now - self._oldest, 0.0) / PRIORITY_AGEING) if self.count else self.priority
+
+    def oldest_bucket(self) -> Bucket | None:
+        return min(
+            (bucket for bucket in self.buckets.values() if bucket.head() is not None),
+            key=lambda bucket: bucket.heap[0][0],
+            default=None,
+        )
+
+    def _heads(self) -> Iterator[Batch]:
+        for bucket in self.buckets.values():
+            head = bucket.head()
+            if head is not None:
+                yield head
+
+    def prune(self) -> None:
+        """Forget buckets that have been empty: a long life meets many run times."""
+        for key in [key for key, bucket in self.buckets.items() if not bucket.heap]:
+            del self.buckets[key]
+
+
+class Lane:
+    """``count`` is the number of tasks that wait here; removed ones are skipped when their turn comes."""
+
+    __slots__ = ("_scan", "count", "demand", "removed", "tiers", "top")
+
+    def __init__(self, demand: Demand) -> None:
+        self.demand = demand
+        self.tiers: dict[int, Tier] = {}
+        self.count = 0
+        self.removed: set[TaskId] = set()
+        self.top: list[Tier] = []
+        """The tiers, highest priority first."""
+        self._scan: list[tuple[Tier, Bucket]] = []
+
+    def add(self, batch: Batch) -> None:
+        tier = self.tiers.get(batch.work.priority)
+        if tier is None:
+            tier = self.tiers[batch.work.priority] = Tier(batch.work.priority)
+            self.top = sorted(self.tiers.values(), key=lambda each: -each.priority)
+        if self.removed:
+            for task in self.removed.intersection(batch.tasks):
+                self._purge(task)
+        tier.add(batch, batch.work.queue if batch.work.fifo else batch.work.rank())
+        self.count += len(batch.tasks)
+
+    def remove(self, task: TaskId) -> None:
+        """A task that is queued here, as the caller knows, is wanted no more; it is skipped when its turn comes."""
+        if task not in self.removed:
+            self.removed.add(task)
+            self.count -= 1
+            if not self.count:
+                self.tiers, self.top, self._scan = {}, [], []
+                self.removed.clear()
+
+    def _purge(self, task: TaskId) -> None:
+        """A removed task is to wait again: its old entry must not come to life. Walks all that waits; this is rare."""
+        self.removed.discard(task)
+        for tier in self.top:
+            for bucket in tier.buckets.values():
+                for _, _, batch in bucket.heap:
+                    if batch.bucket is bucket and task in batch.tasks:
+                        batch.tasks.remove(task)
+                        bucket.count -= 1
+                        tier.count -= 1
+                        tier.reorder(bucket)
+                        return
+
+    def first(self, now: float) -> tuple[int, Tier, Bucket] | None:
+        """(level, tier, bucket) of the task whose turn it is."""
+        best: tuple[int, Tier, Bucket] | None = None
+        for tier in self.top:
+            if not tier.count:
+                continue
+            level = tier.level(now)
+            if best is not None and level <= best[0]:
+                continue
+            bucket = tier.first() if level == tier.priority else tier.oldest_bucket()
+            if bucket is not None:
+                best = (level, tier, bucket)
+        return best
+
+    def settle(self, tier: Tier, bucket: Bucket) -> bool:
+        """See that the head of the bucket still belongs there; False: it went elsewhere, look again."""
+        batch = bucket.head()
+        if batch is None:
+            return False
+        if batch.work.fifo:
+            return True
+        rank = batch.work.rank()
+        if rank == bucket.key:
+            return True
+        self._move(tier, bucket, batch, rank)
+        return False
+
+    def take(self, tier: Tier, bucket: Bucket, limit: int) -> tuple[Batch, list[TaskId]]:
+        """Up to ``limit`` tasks of the bucket's first batch, in order; fewer or none where some were removed."""
+        batch = bucket.heap[0][2]
+        tasks = batch.tasks
+        if limit >= len(tasks):
+            taken = tasks[::-1]
+            batch.tasks = []
+        else:
+            taken = tasks[: -limit - 1 : -1]
+            del tasks[-limit:]
+        bucket.count -= len(taken)
+        tier.count -= len(taken)
+        if self.removed:
+            kept = [task for task in taken if task not in self.removed]
+            if len(kept) != len(taken):
+                self.removed.difference_update(taken)
+                taken = kept
+        self.count -= len(taken)
+        if not batch.tasks:
+            heappop(bucket.heap)
+            batch.bucket = None
+            tier.reorder(bucket)
+            if len(tier.buckets) > 256:
+                tier.prune()
+        return batch, taken
+
+    def refresh(self, budget: int) -> None:
+        """Look at some waiting batches and move those whose expected run time has changed."""
+        while budget > 0:
+            if not self._scan:
+                self._scan = [
+                    (tier, bucket)
+                    for tier in self.top
+                    for bucket in tier.buckets.values()
+                    if bucket.heap and isinstance(bucket.key, int)
+                ]
+                for _, bucket in self._scan:
+                    bucket.scan = 0
+                if not self._scan:
+                    return
+                budget -= 1
+            tier, bucket = self._scan[-1]
+            budget -= self._refresh_some(tier, bucket, budget) + 1
+            if bucket.scan >= len(bucket.heap):
+                self._scan.pop()
+
+    def _refresh_some(self, tier: Tier, bucket: Bucket, budget: int) -> int:
+        entries = bucket.heap[bucket.scan : bucket.scan + budget]
+        bucket.scan += len(entries)
+        for _, _, batch in entries:
+            if batch.bucket is bucket and batch.tasks:
+                rank = batch.work.rank()
+                if rank != bucket.key:
+                    self._move(tier, bucket, batch, rank)
+        return len(entries)
+
+    def _move(self, tier: Tier, bucket: Bucket, batch: Batch, rank: int) -> None:
+        bucket.count -= len(batch.tasks)
+        tier.count -= len(batch.tasks)
+        tier.add(batch, rank)
+        tier.reorder(bucket)
+
+    def batches(self) -> Iterator[Batch]:
+        """All that waits, in no order."""
+        for tier in self.top:
+            for bucket in tier.buckets.values():
+                for _, _, batch in bucket.heap:
+                    if batch.bucket is bucket and batch.tasks:
+                        yield batch
+
+    def works(self) -> Iterator[Work]:
+        for batch in self.batches():
+            yield batch.work

@@ -1,0 +1,78 @@
+"""Runtimes that are alike, and which of them have room: so that choosing costs by the number of kinds, not of runtimes.
+
+A pool holds the runtimes of one profile, one grade of speed and one grade of delay (steps of 10 % and of 50 %). Within
+a pool the one that is free soonest is best for any task; between pools expectations are compared. Who has room is kept
+per need, and renewed only for runtimes to which something happened.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headway_controller.placement.book import Book
+    from headway_controller.placement.eligibility import Profile
+    from headway_controller.placement.resources import Need
+
+SPEED_STEP = 0.1
+DELAY_STEP = 0.5
+LOOKED_AT = 16
+"""Of the runtimes that have credit but no free slot, so many are compared."""
+
+PoolKey = tuple["Profile", int, int]
+
+
+def pool_key(profile: Profile, book: Book) -> PoolKey:
+    """The pool a runtime belongs to. Delays under half a millisecond are one grade."""
+    speed = round(math.log(book.speed) / SPEED_STEP)
+    delay = round(math.log(max(book.delay, 5e-4)) / DELAY_STEP)
+    return (profile, speed, delay)
+
+
+class Pool:
+    __slots__ = ("books", "free", "key", "near")
+
+    def __init__(self, key: PoolKey) -> None:
+        self.key = key
+        self.books: dict[str, Book] = {}
+        self.free: dict[Need, dict[Book, None]] = {}
+        """By need: runtimes that have it free now, the next one to be used first."""
+        self.near: dict[Need, dict[Book, None]] = {}
+        """By need: runtimes that have credit ahead of a free slot."""
+
+    def watch(self, need: Need) -> None:
+        """Keep account of who has room for this need."""
+        if need not in self.free:
+            self.free[need], self.near[need] = {}, {}
+
+    def unwatch(self, need: Need) -> None:
+        self.free.pop(need, None)
+        self.near.pop(need, None)
+
+    def drop(self, book: Book) -> None:
+        """No room in it, for whatever need."""
+        for table in (self.free, self.near):
+            for books in table.values():
+                books.pop(book, None)
+
+    def has_room(self, need: Need) -> bool:
+        return bool(self.free.get(need)) or bool(self.near.get(need))
+
+    def best(self, need: Need, now: float) -> tuple[Book, float] | None:
+        """The runtime that could start such an attempt first, and in how many seconds (0: at once)."""
+        free = self.free.get(need)
+        if free:
+            return next(iter(free)), 0.0
+        near = self.near.get(need)
+        if not near:
+            return None
+        best: Book | None = None
+        least = math.inf
+        for looked, book in enumerate(near):
+            if looked >= LOOKED_AT:
+                break
+            drain = book.drain(now)[0]
+            if drain < least:
+                best, least = book, drain
+        return (best, least) if best is not None else None

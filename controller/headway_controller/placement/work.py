@@ -1,0 +1,74 @@
+"""What placement knows of tasks that are alike: where they may go, in which order, and how long they will run.
+
+Tasks of one ``map`` share one :class:`Work`; so do tasks submitted one by one with equal options. No object per task.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from headway_bus.ids import TaskId
+    from headway_bus.records import Options
+    from headway_controller.placement.eligibility import Demand
+
+UNKNOWN = 1_000_000
+"""The rank of work whose run time nobody knows."""
+RANK_STEP = 0.1
+"""Expected run times within e^0.1 of each other are in one bucket, and first come first served there."""
+
+
+class Expected(Protocol):
+    """What placement asks of a prediction; times at speed 1 in seconds."""
+
+    mean: float
+    variance: float
+    known: bool
+
+    def refresh(self) -> None: ...
+
+    def remaining(self, age: float) -> tuple[float, float]: ...
+
+    def quantile(self, p: float, age: float = 0.0) -> float: ...
+
+    def observe_many(self, runtime: str, durations: Sequence[float]) -> None: ...
+
+
+class Work:
+    __slots__ = ("demand", "fifo", "options", "prediction", "priority", "queue", "target")
+
+    def __init__(self, options: Options, demand: Demand, prediction: Expected, fifo: bool) -> None:
+        self.options = options
+        self.demand = demand
+        self.prediction = prediction
+        self.priority = options.priority
+        self.queue = options.queue
+        self.target = options.target
+        self.fifo = fifo
+        """Its queue asks for strict order of arrival."""
+
+    def rank(self) -> int:
+        """The bucket it belongs to, by expected run time as it is known now."""
+        prediction = self.prediction
+        prediction.refresh()
+        if not prediction.known:
+            return UNKNOWN
+        return math.floor(math.log(prediction.mean) / RANK_STEP) if prediction.mean > 0.0 else -1000
+
+
+class Batch:
+    """Queued tasks of one work that arrived together; ``tasks`` is reversed, so that the next one is popped."""
+
+    __slots__ = ("arrival", "bucket", "options", "sequence", "tasks", "work")
+
+    def __init__(self, work: Work, options: Options, arrival: float, sequence: int, tasks: list[TaskId]) -> None:
+        self.work = work
+        self.options = options
+        self.arrival = arrival
+        self.sequence = sequence
+        self.tasks = tasks
+        self.bucket: object = None
+        """The bucket in which it counts; entries in other buckets are left-overs."""
