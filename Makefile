@@ -1,0 +1,62 @@
+# From a clone: `make demo` sees it work, `make test` sees it proven. Everything is installed into .venv, nothing elsewhere.
+# PYTHON chooses another interpreter: make demo PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+SEEDS ?= 1000
+SECONDS ?= 600
+WORKERS ?= 2
+
+.PHONY: demo test check bench simulate chaos docs clean help
+
+help:
+	@echo 'make demo       install into .venv and run real work on a bus of its own'
+	@echo 'make test       all tests'
+	@echo 'make check      ruff, formatting, mypy --strict, import contracts'
+	@echo 'make bench      the benchmarks; they write benchmarks/results.md'
+	@echo 'make simulate   simulated worlds with faults: SEEDS=1000, or SEED=7 for one of them again'
+	@echo 'make chaos      real processes killed at random: SECONDS=600'
+	@echo 'make docs       write docs/cli.md anew from the commands'
+	@echo 'make clean      remove .venv and what tools have left'
+
+demo: $(STAMP)
+	@$(BIN)/headway demo
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup
+
+check: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(STAMP)
+	@$(BIN)/python -m benchmarks
+
+simulate: $(STAMP)
+	@$(BIN)/python -m tests.property.simulate --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
+
+chaos: $(STAMP)
+	@$(BIN)/python -m tests.fault.chaos --seconds $(SECONDS)
+
+docs: $(STAMP)
+	@$(BIN)/python -m headway.cli.reference > docs/cli.md
+
+clean:
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is made last, so that an interrupted installation is begun anew and a finished one costs nothing.
+$(STAMP): pyproject.toml
+	@command -v $(PYTHON) >/dev/null 2>&1 || { echo 'headway: there is no $(PYTHON) here. Install Python 3.11 or newer (Debian, Ubuntu: sudo apt install python3 python3-venv), or name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3'; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "headway: $(PYTHON) is $$($(PYTHON) -V 2>&1); Python 3.11 or newer is needed. If another one is installed, name it: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo 'headway: $(PYTHON) has no venv module. On Debian and Ubuntu: sudo apt install python3-venv'; exit 1; }
+	@echo 'headway: making $(VENV)'
+	@test -x $(BIN)/python && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@echo 'headway: installing into $(VENV) (about a minute, once)'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -e '.[all,dev]'
+	@touch $@

@@ -1,0 +1,87 @@
+"""The root of the command line, and the one place where errors become exit statuses."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import click
+
+from headway.cli.failures import DONE, FAILED, INTERRUPTED, USAGE, status_of, told
+from headway.cli.group import LazyGroup
+from headway.cli.options import Choice, bus_options
+from headway.cli.output import note
+from headway.cli.table import VERBS
+from headway_bus.errors import HeadwayError
+
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if not wanted or ctx.resilient_parsing:
+        return
+    try:
+        click.echo(f"headway {version('headway')}")
+    except PackageNotFoundError:
+        click.echo("headway, run from its source without being installed")
+    ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings=SETTINGS)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
+)
+@bus_options
+@click.pass_context
+def headway(ctx: click.Context) -> None:
+    """A message bus that says when each task will start, and loses none.
+
+    \b
+    headway demo                                 see it work
+    headway up                                   keep a bus running
+    headway submit statistics:fmean '[1, 2, 4]' --wait
+    """
+    _hand_down(ctx)
+
+
+def _hand_down(ctx: click.Context) -> None:
+    """Let ``headway --bus URL runtime`` reach the commands of other packages, which have options of their own."""
+    choice = ctx.ensure_object(Choice)
+    given: dict[str, str | Path] = {}
+    if choice.bus is not None:
+        given["bus"] = choice.bus
+    if choice.config is not None:
+        given["config"] = choice.config
+    if given:
+        ctx.default_map = {name: dict(given) for name, verb in VERBS.items() if not verb.place}
+
+
+def run(arguments: Sequence[str]) -> int:
+    """What the command line says; returns the exit status, and never raises for what a person can cause."""
+    try:
+        outcome = headway.main(args=list(arguments), prog_name="headway", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as leaving:
+        return leaving.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        note("interrupted")
+        return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return USAGE
+    except HeadwayError as error:
+        if str(error):
+            note(told(error))
+        return status_of(error)
+    except BrokenPipeError:
+        return _reader_left()
+    return outcome if isinstance(outcome, int) else DONE
+
+
+def _reader_left() -> int:
+    """The reader of the pipe has left, as ``head`` does: leave quietly, and let nothing be flushed at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return FAILED

@@ -1,0 +1,69 @@
+"""What ``headway doctor`` looks at on the bus. Pure: what the bus said goes in, findings come out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from headway.cli.checks import NOTE, OK, WRONG, Finding
+from headway.cli.words import duration, number
+from headway_bus.records import RuntimeState
+
+CLOCKS_NOTE = 1.0
+"""Seconds that two clocks may differ before it is worth a word. headway itself never compares two clocks; people do, in
+listings and logs."""
+
+
+def check_peers(peers: Sequence[Mapping[str, Any]]) -> Finding:
+    """Who is connected, by role."""
+    roles = [str(peer.get("role", "?")) for peer in peers]
+    counted = ", ".join(f"{roles.count(role)} {role}" for role in sorted(set(roles)))
+    if "controller" not in roles:
+        advice = "start `headway controller`, or `headway up` for everything"
+        return Finding("peers", WRONG, f"no controller is connected ({counted or 'nobody is'})", advice)
+    return Finding("peers", OK, counted)
+
+
+def check_store(health: Mapping[str, Any]) -> Finding:
+    """What the controller says of its own store: whether it is well, and its findings in words."""
+    text = "; ".join(map(str, health.get("findings", ()))) or "the controller has nothing to say of it"
+    if health.get("well"):
+        return Finding("store", OK, text)
+    return Finding("store", WRONG, text, "mend that; nothing that was accepted is forgotten meanwhile")
+
+
+def check_runtimes(states: Sequence[RuntimeState]) -> list[Finding]:
+    """Whether somebody is there to run work, and a finding for each that is not well."""
+    online = [state for state in states if state.state == "online"]
+    slots = number(sum(state.info.slots for state in online))
+    findings = [
+        Finding("runtimes", OK, f"{len(online)} online with {slots} slots")
+        if online
+        else Finding("runtimes", WRONG, "none is online: submitted tasks will wait", "start one with `headway runtime`")
+    ]
+    for state in states:
+        if state.state == "set-aside":
+            advice = "mend that machine; it is tried again by itself"
+            findings.append(Finding("runtimes", WRONG, f"{state.info.name} is set aside: {state.why}", advice))
+        elif state.state in ("draining", "offline"):
+            text = f"{state.info.name} is {state.state}" + (f": {state.why}" if state.why else "")
+            findings.append(Finding("runtimes", NOTE, text))
+    return findings
+
+
+def check_versions(own: str, others: Mapping[str, str]) -> Finding:
+    """``others``: what runs at the other ends, by name; an empty version was not told."""
+    different = [f"{name} {theirs}" for name, theirs in sorted(others.items()) if theirs and theirs != own]
+    if not different:
+        return Finding("versions", OK, f"{own} everywhere")
+    text = f"this is {own}, but there are {', '.join(different)}"
+    return Finding("versions", NOTE, text, "install one version everywhere; protocol 1 is common to all of them")
+
+
+def check_clock(whose: str, theirs: float, ours: float, uncertain: float) -> Finding:
+    """Unix seconds there and here, and by how much the way between may blur the difference."""
+    difference = theirs - ours
+    if abs(difference) <= CLOCKS_NOTE + uncertain:
+        return Finding("clocks", OK, f"the {whose}'s differs from this one's by {duration(abs(difference))}")
+    text = f"the {whose}'s is {duration(abs(difference))} {'ahead of' if difference > 0 else 'behind'} this one's"
+    return Finding("clocks", NOTE, text, "set both by NTP; the times in listings are the controller's")

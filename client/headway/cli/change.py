@@ -1,0 +1,103 @@
+"""The verbs that change something: ``cancel``, ``retry``, ``purge``, ``drain``, ``backup``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from headway.cli.failures import DONE, FAILED
+from headway.cli.options import epilog, json_option, on_bus
+from headway.cli.output import note, print_json
+
+if TYPE_CHECKING:
+    from headway import Client
+    from headway_bus.messages import Changed
+
+
+def _need_one(tasks: tuple[str, ...], job: str) -> None:
+    if bool(tasks) == bool(job):
+        raise click.UsageError("name tasks by their ids, or all the tasks of a job with --job")
+
+
+def _tell(changed: Changed, verb: str, as_json: bool) -> int:
+    """Print what was done; 1 if something of it was refused, or if there was nothing to do."""
+    if as_json:
+        refused = [{"id": task, "reason": reason} for task, reason in changed.refused]
+        print_json({"count": changed.count, "refused": refused})
+    else:
+        click.echo(f"{verb} {changed.count} task{'' if changed.count == 1 else 's'}")
+        for task, reason in changed.refused:
+            note(f"{task[:8]}: {reason}")
+    return FAILED if changed.refused or not changed.count else DONE
+
+
+@click.command(epilog=epilog("headway cancel 7c1f", "headway cancel --job night"))
+@click.argument("tasks", metavar="[ID]...", nargs=-1)
+@click.option("--job", default="", help="All the unfinished tasks of this job.")
+@json_option
+@on_bus
+def cancel(bus: Client, tasks: tuple[str, ...], job: str, as_json: bool) -> int:
+    """Cancel tasks, or all the unfinished tasks of a job.
+
+    Returns when they are over: a running one gets TERM, and after its grace KILL, with all its processes.
+    """
+    _need_one(tasks, job)
+    return _tell(bus.cancel([bus.task(each) for each in tasks], job=job), "cancelled", as_json)
+
+
+@click.command(epilog=epilog("headway retry 7c1f", "headway retry --job night"))
+@click.argument("tasks", metavar="[ID]...", nargs=-1)
+@click.option("--job", default="", help="All the tasks of this job that ended without success.")
+@json_option
+@on_bus
+def retry(bus: Client, tasks: tuple[str, ...], job: str, as_json: bool) -> int:
+    """Run ended tasks again.
+
+    The count of attempts starts afresh; what had succeeded is run again only when its id is named.
+    """
+    _need_one(tasks, job)
+    return _tell(bus.retry([bus.task(each) for each in tasks], job=job), "queued again", as_json)
+
+
+@click.command(epilog=epilog("headway purge 7c1f", "headway purge --job night"))
+@click.argument("tasks", metavar="[ID]...", nargs=-1)
+@click.option("--job", default="", help="All the ended tasks of this job.")
+@json_option
+@on_bus
+def purge(bus: Client, tasks: tuple[str, ...], job: str, as_json: bool) -> int:
+    """Forget ended tasks and their results.
+
+    This cannot be undone.
+    """
+    _need_one(tasks, job)
+    return _tell(bus.purge([bus.task(each) for each in tasks], job=job), "forgot", as_json)
+
+
+@click.command(epilog=epilog("headway drain node-1", "headway drain node-1 --resume"))
+@click.argument("runtime")
+@click.option("--resume", is_flag=True, help="Take it back: give it work again.")
+@json_option
+@on_bus
+def drain(bus: Client, runtime: str, resume: bool, as_json: bool) -> int:
+    """Let a runtime finish what it runs and give it nothing new."""
+    changed = bus.drain(runtime, resume=resume)
+    if as_json:
+        print_json({"runtime": runtime, "state": "online" if resume else "draining", "count": changed.count})
+    else:
+        click.echo(f"{runtime} {'takes work again' if resume else 'is draining'}")
+    return DONE
+
+
+@click.command(epilog=epilog("headway backup /var/backups/headway.sqlite"))
+@click.argument("file", type=click.Path(path_type=Path))
+@on_bus
+def backup(bus: Client, file: Path) -> int:
+    """Copy the controller's store to a file while it runs.
+
+    The file is written by the controller, on its machine. One that exists is not overwritten.
+    """
+    bus.control("backup", path=str(file.absolute()))
+    click.echo(f"wrote {file.absolute()}")
+    return DONE

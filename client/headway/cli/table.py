@@ -1,0 +1,58 @@
+"""The verbs: where each one's code is, and one line on it, so that ``headway --help`` need not import them.
+
+A test holds the lines against the commands' own help. Verbs that other packages bring are found through the entry
+point group ``headway.commands``; the lines for the ones that come with headway stand here too, for the same reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ENTRY_POINT_GROUP = "headway.commands"
+
+
+@dataclass(frozen=True)
+class Verb:
+    """``place`` is "module:attribute"; empty where an entry point says it."""
+
+    name: str
+    place: str
+    summary: str
+
+
+SECTIONS: dict[str, tuple[Verb, ...]] = {
+    "Begin": (
+        Verb("demo", "headway.cli.demo:demo", "Run real work on a bus of its own and compare with published figures."),
+        Verb("up", "headway.cli.up:up", "Keep a bus running on this machine."),
+        Verb("doctor", "headway.cli.doctor:doctor", "Say what is wrong with this set-up, and what to do."),
+    ),
+    "Give work": (
+        Verb("submit", "headway.cli.submit:submit", "Run a Python callable as a task."),
+        Verb("run-command", "headway.cli.submit:run_command", "Run a shell command line as a task."),
+        Verb("script", "headway.cli.submit:script", "Run a Python script, uploaded with its files, as a task."),
+        Verb("estimate", "headway.cli.submit:estimate", "Ask when a task would start, without submitting it."),
+    ),
+    "See": (
+        Verb("ps", "headway.cli.listing:ps", "List tasks, newest first."),
+        Verb("show", "headway.cli.one:show", "Show everything about one task, with its story."),
+        Verb("logs", "headway.cli.one:logs", "Print a task's output."),
+        Verb("explain", "headway.cli.one:explain", "Say why a task is where it is, and what it waits for."),
+        Verb("jobs", "headway.cli.listing:jobs", "List jobs and how far they are."),
+        Verb("runtimes", "headway.cli.machines:runtimes", "List the runtimes and what they do."),
+        Verb("queues", "headway.cli.machines:queues", "Show the expected waiting times."),
+    ),
+    "Change": (
+        Verb("cancel", "headway.cli.change:cancel", "Cancel tasks, or all the unfinished tasks of a job."),
+        Verb("retry", "headway.cli.change:retry", "Run ended tasks again."),
+        Verb("purge", "headway.cli.change:purge", "Forget ended tasks and their results."),
+        Verb("drain", "headway.cli.change:drain", "Let a runtime finish what it runs and give it nothing new."),
+        Verb("backup", "headway.cli.change:backup", "Copy the controller's store to a file while it runs."),
+    ),
+    "Run the parts alone": (
+        Verb("broker", "", "Run the broker."),
+        Verb("controller", "", "Run the controller."),
+        Verb("runtime", "", "Run a runtime."),
+    ),
+}
+
+VERBS: dict[str, Verb] = {verb.name: verb for verbs in SECTIONS.values() for verb in verbs}

@@ -1,0 +1,60 @@
+"""``headway up``: the whole bus on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from headway.cli.options import Choice, bus_options, epilog
+
+
+@click.command(
+    epilog=epilog(
+        "headway up",
+        "headway up --slots 8 --state /var/lib/headway",
+        "headway up --bind tcp://127.0.0.1:6000 --no-runtime",
+    )
+)
+@click.option("--bind", metavar="URL", help="The address that the broker binds.  [default: tcp://127.0.0.1:5570]")
+@click.option("--slots", type=click.IntRange(1), help="Slots of the runtime.  [default: one for each core]")
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Where the state is kept.  [default: ~/.local/state/headway]",
+)
+@click.option("--no-runtime", is_flag=True, help="Broker and controller only; runtimes are started elsewhere.")
+@click.option(
+    "--ready-fd", type=click.IntRange(0), metavar="N", help="Write the address to this descriptor when ready."
+)
+@bus_options
+@click.pass_context
+def up(
+    ctx: click.Context,
+    bind: str | None,
+    slots: int | None,
+    state: Path | None,
+    no_runtime: bool,
+    ready_fd: int | None,
+) -> int:
+    """Keep a bus running on this machine.
+
+    Broker and controller in one process, the runtime as its child. Ctrl-C, or SIGTERM, lets the runtime finish what it
+    runs and stops all three; what is queued stays in the state folder for the next time.
+    """
+    from headway import hub
+    from headway_bus.config import load
+
+    if no_runtime and slots is not None:
+        raise click.UsageError("--slots are the runtime's, and there is none with --no-runtime")
+    choice = ctx.find_root().ensure_object(Choice)
+    settings = load(
+        choice.config,
+        {
+            "bus.url": choice.bus,
+            "broker.bind": bind,
+            "controller.state": None if state is None else str(state.absolute()),
+        },
+    )
+    return hub.run(settings, slots=0 if no_runtime else slots, ready_fd=ready_fd)

@@ -1,0 +1,58 @@
+"""Tables on a terminal and into a pipe, and the bars in them."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+
+from headway.cli.output import Column, Table, bar, fitted
+
+TABLE = Table(
+    (Column("id", fixed=True), Column("what"), Column("count", right=True), Column("", drawn=True)),
+    [["abcdefgh", "a long name " * 20, "7", bar(0.5)], ["ijklmnop", "", "12", bar(1.0)]],
+)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_pipe_gets_everything_in_plain_columns() -> None:
+    stream = io.StringIO()
+    TABLE.print(stream)
+    lines = stream.getvalue().splitlines()
+    assert lines[0].split() == ["ID", "WHAT", "COUNT"]
+    assert ("a long name " * 20).strip() in lines[1]
+    assert lines[2].split() == ["ijklmnop", "-", "12"]
+    assert "█" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 60, 120])
+def test_a_terminal_gets_what_fits_and_whole_ids(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    stream = Terminal()
+    TABLE.print(stream)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue()).splitlines()
+    assert len(lines) == 3
+    assert all(len(line) <= width for line in lines)
+    assert "abcdefgh" in lines[1]
+    assert "…" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0.0, ""), (1.0, "████"), (0.5, "██"), (0.125, "▌"), (7.0, "████"), (-1.0, ""), (0.01, "")]
+)
+def test_bars(share: float, text: str) -> None:
+    assert bar(share, 4) == text
+
+
+def test_narrow_terminals_lose_bars_then_width_then_columns() -> None:
+    columns = (Column("id", fixed=True), Column("a"), Column("b"), Column("", drawn=True))
+    assert fitted([8, 10, 20, 20], columns, 66) == [8, 10, 20, 20]
+    assert fitted([8, 10, 20, 20], columns, 60) == [8, 10, 20, 0]
+    assert fitted([8, 10, 20, 20], columns, 30) == [8, 8, 8, 0]
+    assert fitted([8, 10, 20, 20], columns, 20) == [8, 6, 0, 0]
+    assert fitted([8, 10, 20, 20], columns, 3) == [8, 0, 0, 0]
