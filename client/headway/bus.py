@@ -1,0 +1,265 @@
+"""The asynchronous face of the bus: ``async with headway.connect() as bus``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from headway.blobs import store
+from headway.calls import Caller, Files, Target, chunks, command_extras, script_files
+from headway.connection import ASK_PATIENCE, FLUSH_PATIENCE, Connection, within
+from headway.logs import call_back
+from headway.options import NONE_CHOSEN
+from headway.parcels import MESSAGE_BYTES, make_unit
+from headway.places import Place, find_place
+from headway.questions import Questions
+from headway.task import Prediction, Task
+from headway_bus import ids, messages
+from headway_bus.ids import TaskId
+from headway_bus.records import Blob, File, Kind, Options
+
+MAP_UNACCEPTED = 8
+"""Messages of one map that may be on their way, unaccepted; it reads its input no faster than that."""
+
+
+class Bus(Questions):
+    """A connection to the bus, with the options that its verbs use. Belongs to one event loop.
+
+    ``options(…)`` gives another view on the same connection; closing any of them closes it.
+    """
+
+    __slots__ = ("_caller",)
+
+    def __init__(self, connection: Connection, caller: Caller) -> None:
+        super().__init__(connection)
+        self._caller = caller
+
+    # ------------------------------------------------------------------------------------------------ the connection
+
+    @property
+    def url(self) -> str:
+        return self._connection.url
+
+    @property
+    def name(self) -> str:
+        """This client's name on the bus."""
+        return self._connection.name
+
+    async def close(self, patience: float = FLUSH_PATIENCE) -> None:
+        """Wait at most ``patience`` seconds until what was submitted is stored, then leave. Cancels no task."""
+        await self._connection.close(patience)
+
+    async def __aenter__(self) -> Bus:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def options(self, **options: Any) -> Bus:
+        """The same bus with these options for what it submits; see docs/library.md for all of them."""
+        return Bus(self._connection, self._caller.with_(options))
+
+    # ------------------------------------------------------------------------------------------------ submitting
+
+    async def submit(self, target: Target, /, *args: Any, **kwargs: Any) -> Task:
+        """Submit one call, ``target(*args, **kwargs)``. Returns when the bus has stored it.
+
+        ``target``: "package.module:function", or a function that the runtime can import. Raises Refused, CannotEncode,
+        TooLarge, and TimeoutError if the option ``submit_timeout`` is set and passes.
+        """
+        caller = self._caller
+        return await self._submit(caller.call(target), caller.encode(target, args, kwargs))
+
+    async def command(
+        self,
+        line: str,
+        params: Mapping[str, Any] | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | Path | None = None,
+    ) -> Task:
+        """Submit a line for the shell. ``params`` fill ``{name}`` in it, quoted; ``env`` is added to its environment."""
+        caller = self._caller
+        data = caller.encode_extras((), command_extras(params, env, cwd))
+        return await self._submit(caller.other(Kind.COMMAND, line), data)
+
+    async def script(
+        self,
+        path: str | Path,
+        args: Sequence[Any] = (),
+        files: Files | None = None,
+        params: Mapping[str, Any] | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | Path | None = None,
+    ) -> Task:
+        """Submit a Python script of this machine, uploaded with its files. ``files``: paths, or names to paths or bytes."""
+        name, contents = await asyncio.to_thread(script_files, path, files)
+        uploaded = [File(where, await store(self._connection, content)) for where, content in contents.items()]
+        data = self._caller.encode_extras([str(arg) for arg in args], command_extras(params, env, cwd))
+        return await self._submit(self._caller.script(name, uploaded), data)
+
+    async def model(self, name: str, /, *args: Any, **kwargs: Any) -> Task:
+        """Submit a call of a model that a runtime serves."""
+        caller = self._caller
+        return await self._submit(caller.other(Kind.MODEL, name), caller.encode(name, args, kwargs))
+
+    async def map(self, target: Target, /, *iterables: Iterable[Any], chunksize: int | None = None) -> list[Task]:
+        """Submit ``target(*row)`` for each row of the zipped iterables; the tasks in their order, when all are stored.
+
+        ``chunksize``: tasks in one message at most; None: as many as fit.
+        """
+        return await self.starmap(target, zip(*iterables, strict=False), chunksize=chunksize)
+
+    async def starmap(
+        self, target: Target, rows: Iterable[Sequence[Any]], *, chunksize: int | None = None
+    ) -> list[Task]:
+        """Submit ``target(*row)`` for each row; like :meth:`map` with the arguments zipped already."""
+        self._caller.check_several()
+        record = self._caller.call(target)
+        tasks: list[Task] = []
+        accepting: list[asyncio.Future[Any]] = []
+        for chunk in chunks(rows, chunksize):
+            encoded = [self._caller.encode(target, row, {}) for row in chunk]
+            for part in await self._parts(encoded):
+                made = self._hand_in(record, ids.new_task_ids(len(part)), part, accepting)
+                await self._until_few(accepting, MAP_UNACCEPTED, len(tasks))
+                tasks += made
+        await self._until_few(accepting, 0, len(tasks))
+        return tasks
+
+    async def estimate(
+        self, target: Target, *, kind: str = "call", timeout: float | None = ASK_PATIENCE, **options: Any
+    ) -> Prediction:
+        """Where and when a task would start and end, were it submitted now: ``estimate("work:train", meta={"rows": 1e6})``."""
+        caller = self._caller.with_(options)
+        record = caller.call(target) if kind == Kind.CALL else caller.other(Kind(kind), str(target))
+        found: messages.EstimateFound = await self._ask(lambda number: messages.AskEstimate(number, record), timeout)
+        return Prediction(found.runtime, found.starts, found.ends)
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    async def _submit(self, record: Options, data: bytes) -> Task:
+        connection = self._connection
+        content: bytes | Blob = data
+        if len(data) > connection.limits.frame:
+            content = await store(connection, data)
+        if not connection.core.has_room or connection.closed:
+            await connection.room()
+        task_id = self._caller.new_id()
+        task = Task(task_id, connection, record)
+        accepted = asyncio.get_running_loop().create_future()
+        unit = make_unit(record, [(task_id, content)], [task], connection.limits.inline, accepted)
+        if self._caller.choice.on_log is not None:
+            connection.accompany(call_back(connection, task, self._caller.choice.on_log, accepted), lambda: task.done)
+        connection.submit(unit)
+        try:
+            await within(self._caller.choice.submit_timeout, accepted)
+        except TimeoutError:
+            if connection.core.withdraw(unit):
+                raise TimeoutError(f"the bus has not taken {task!r} in time; it was withdrawn") from None
+            raise TimeoutError(
+                f"the bus has not said in time whether it has taken {task!r}; bus.task({task.id!r}) will know"
+            ) from None
+        except asyncio.CancelledError:
+            connection.core.withdraw(unit)
+            raise
+        return task
+
+    async def _parts(self, encoded: list[bytes]) -> list[list[bytes | Blob]]:
+        """The encoded calls in parts of a message each: bounded by bytes, large ones brought to the bus beforehand."""
+        parts: list[list[bytes | Blob]] = [[]]
+        weight = 0
+        for data in encoded:
+            content: bytes | Blob = data
+            if len(data) > self._connection.limits.frame:
+                content = await store(self._connection, data)
+            else:
+                weight += len(data)
+            if weight > MESSAGE_BYTES and parts[-1]:
+                parts.append([])
+                weight = len(data)
+            parts[-1].append(content)
+        return parts
+
+    def _hand_in(
+        self,
+        record: Options,
+        task_ids: list[TaskId],
+        contents: list[bytes | Blob],
+        accepting: list[asyncio.Future[Any]],
+    ) -> list[Task]:
+        connection = self._connection
+        tasks = [Task(task_id, connection, record) for task_id in task_ids]
+        accepted = asyncio.get_running_loop().create_future()
+        accepting.append(accepted)
+        on_log = self._caller.choice.on_log
+        if on_log is not None:
+            for task in tasks:
+                connection.accompany(call_back(connection, task, on_log, accepted), lambda task=task: task.done)  # type: ignore[misc]
+        connection.submit(
+            make_unit(record, list(zip(task_ids, contents, strict=True)), tasks, connection.limits.inline, accepted)
+        )
+        return tasks
+
+    async def _until_few(self, accepting: list[asyncio.Future[Any]], most: int, before: int) -> None:
+        """Wait until at most ``most`` messages of a map are unaccepted, which bounds what it holds in memory twice."""
+        timeout = self._caller.choice.submit_timeout
+        while len(accepting) > most:
+            try:
+                await within(timeout, accepting[0])
+            except BaseException as error:
+                for each in accepting:
+                    if not each.cancel() and not each.cancelled():
+                        each.exception()  # has been told by the first of them
+                error.add_note(f"{before} tasks of this map had been handed in before and go on")
+                raise
+            accepting.pop(0)
+        await self._connection.room()
+
+
+class Connecting:
+    """What :func:`connect` returns: ``async with`` it, or ``await`` it and close the bus yourself."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._bus: Bus | None = None
+
+    def __await__(self) -> Generator[Any, None, Bus]:
+        return self._connect().__await__()
+
+    async def __aenter__(self) -> Bus:
+        self._bus = await self._connect()
+        return self._bus
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bus is not None:
+            await self._bus.close()
+
+    async def _connect(self) -> Bus:
+        place = self._place
+        connection = Connection(place.url, place.limits, name=place.name, by_value=place.by_value)
+        await connection.open(place.connect_timeout)
+        return Bus(connection, Caller(NONE_CHOSEN, place.limits.payload_limit))
+
+
+def connect(
+    url: str | None = None,
+    *,
+    config: str | Path | None = None,
+    timeout: float | None = None,
+    name: str = "",
+    by_value: bool = False,
+) -> Connecting:
+    """Connect to a bus: ``async with headway.connect() as bus``, or ``bus = await headway.connect()``.
+
+    ``url``: else $HEADWAY_BUS, else ``url`` under ``[bus]`` in config.toml (``config`` says which), else the default.
+    ``timeout``: seconds until NoBus is raised, else ``connect_timeout``. ``name``: this client's name in listings, else the
+    broker makes one. ``by_value``: open pickled results, even of tasks that this client did not submit.
+    """
+    return Connecting(find_place(url, config, timeout, name, by_value))

@@ -1,0 +1,134 @@
+"""From what a person wrote to what travels: options record and encoded arguments. Touches no socket and no loop.
+
+The same for the asynchronous and the blocking client, and safe in any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from headway.options import Choice
+from headway.parcels import MESSAGE_TASKS
+from headway.targets import name_of, target_of
+from headway_bus import ids, payloads
+from headway_bus.ids import TaskId
+from headway_bus.records import File, Kind, Options
+
+Row = TypeVar("Row")
+Target = str | Callable[..., Any]
+FileSource = str | Path | bytes
+Files = Sequence[str | Path] | Mapping[str, FileSource]
+
+MAX_RECORDS = 256
+
+
+class Caller:
+    """A choice of options and the records made from it: the same options are the same object, so they share a group."""
+
+    __slots__ = ("_records", "choice", "limit")
+
+    def __init__(self, choice: Choice, limit: int) -> None:
+        self.choice = choice
+        self.limit = limit
+        self._records: dict[Any, Options] = {}
+
+    def with_(self, given: Mapping[str, object]) -> Caller:
+        return Caller(self.choice.with_(given), self.limit)
+
+    def call(self, target: Target) -> Options:
+        """The record for calls of this target. Raises ValueError or TypeError if it cannot be named."""
+        try:
+            return self._records[target]
+        except KeyError:
+            pass
+        except TypeError:  # an object that cannot be hashed cannot be kept either
+            return self.choice.record(Kind.CALL, target_of(target))
+        if self.choice.by_value:
+            if isinstance(target, str):
+                raise TypeError(f"target {target!r}: with by_value=True, pass the function itself, not its path")
+            return self._keep(target, Kind.CALL, name_of(target))
+        return self._keep(target, Kind.CALL, target_of(target))
+
+    def other(self, kind: Kind, target: str) -> Options:
+        """The record for a command or a model."""
+        return self._records.get((kind, target)) or self._keep((kind, target), kind, target)
+
+    def script(self, name: str, files: list[File]) -> Options:
+        return self.choice.record(Kind.SCRIPT, name, files)
+
+    def encode(self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+        """The arguments of one call. Raises CannotEncode, TooLarge."""
+        if self.choice.by_value and not isinstance(target, str):
+            return payloads.encode_by_value(target, args, kwargs, self.limit)
+        return payloads.encode_call(args, kwargs, None, self.limit)
+
+    def encode_extras(self, args: Sequence[Any], extras: Mapping[str, Any]) -> bytes:
+        return payloads.encode_call(args, {}, extras, self.limit)
+
+    def new_id(self) -> TaskId:
+        """A fresh id, or the one that the caller's own key stands for."""
+        return ids.named_task_id(self.choice.key) if self.choice.key else ids.new_task_id()
+
+    def check_several(self) -> None:
+        if self.choice.key:
+            raise ValueError(
+                "option key: it names one task, and a map makes many; submit them one by one with a key each"
+            )
+
+    def _keep(self, key: Any, kind: Kind, target: str) -> Options:
+        if len(self._records) >= MAX_RECORDS:
+            self._records.clear()
+        record = self._records[key] = self.choice.record(kind, target)
+        return record
+
+
+def chunks(rows: Iterable[Row], size: int | None) -> Iterator[list[Row]]:
+    """The rows in lists of at most ``size``, taken from their source as they are needed."""
+    if size is not None and size < 1:
+        raise ValueError(f"chunksize={size}: expected 1 or more")
+    source = iter(rows)
+    while chunk := list(islice(source, min(size or MESSAGE_TASKS, MESSAGE_TASKS))):
+        yield chunk
+
+
+def command_extras(
+    params: Mapping[str, Any] | None, env: Mapping[str, str] | None, cwd: str | Path | None
+) -> dict[str, Any]:
+    """What goes with a command or script beside its arguments."""
+    extras: dict[str, Any] = {}
+    if params:
+        extras["params"] = dict(params)
+    if env:
+        wrong = [name for name, value in env.items() if not isinstance(value, str)]
+        if wrong:
+            raise TypeError(f"env[{wrong[0]!r}]={env[wrong[0]]!r}: expected a str")
+        extras["env"] = dict(env)
+    if cwd is not None:
+        extras["cwd"] = str(cwd)
+    return extras
+
+
+def script_files(script: str | Path, files: Files | None) -> tuple[str, dict[str, bytes]]:
+    """The script's name, and the content of every file that goes with it, by its path in the attempt's folder.
+
+    A sequence of paths: each lies beside the script under its own name, folders with all that is in them. A mapping says
+    where each goes.
+    """
+    script = Path(script)
+    contents = {script.name: script.read_bytes()}
+    named = files if isinstance(files, Mapping) else {Path(each).name: each for each in files or ()}
+    for name, source in named.items():
+        where = Path(name)
+        if where.is_absolute() or ".." in where.parts or not where.parts:
+            raise ValueError(f"file {name!r}: expected a path inside the script's folder, without '..'")
+        if isinstance(source, bytes):
+            contents[where.as_posix()] = source
+        elif Path(source).is_dir():
+            inside = sorted(path for path in Path(source).rglob("*") if path.is_file())
+            contents.update({(where / path.relative_to(source)).as_posix(): path.read_bytes() for path in inside})
+        else:
+            contents[where.as_posix()] = Path(source).read_bytes()
+    return script.name, contents
