@@ -32,6 +32,17 @@ def check_store(health: Mapping[str, Any]) -> Finding:
     return Finding("store", WRONG, text, "mend that; nothing that was accepted is forgotten meanwhile")
 
 
+def check_controller(state: Mapping[str, Any]) -> Finding:
+    """Whether the controller takes work and gives it out."""
+    if state.get("refusing"):
+        text = f"refuses submissions: {state['refusing']}"
+        return Finding("controller", WRONG, text, "see the store below; it takes submissions again by itself")
+    if state.get("paused"):
+        return Finding("controller", NOTE, "is paused: it starts nothing", "it goes on when an operator resumes it")
+    tasks = ", ".join(f"{count} {name}" for name, count in sorted(dict(state.get("tasks", {})).items()))
+    return Finding("controller", OK, f"tasks in memory: {tasks or 'none'}")
+
+
 def check_runtimes(states: Sequence[RuntimeState]) -> list[Finding]:
     """Whether somebody is there to run work, and a finding for each that is not well."""
     online = [state for state in states if state.state == "online"]

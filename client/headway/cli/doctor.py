@@ -122,6 +122,7 @@ def _ask(bus: Client) -> list[Finding]:
     store: ControllerState = bus.control("check")  # type: ignore[assignment]  # the answer's type follows from the verb
     findings = [
         peers,
+        bus_checks.check_controller(controller.state),
         bus_checks.check_store(store.state),
         *bus_checks.check_runtimes(runtimes),
         bus_checks.check_versions(_own_version(), versions),

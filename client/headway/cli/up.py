@@ -17,7 +17,9 @@ from headway.cli.options import Choice, bus_options, epilog
     )
 )
 @click.option("--bind", metavar="URL", help="The address that the broker binds.  [default: tcp://127.0.0.1:5570]")
-@click.option("--slots", type=click.IntRange(1), help="Slots of the runtime.  [default: one for each core]")
+@click.option(
+    "--slots", type=click.FloatRange(0, min_open=True), help="Slots of the runtime.  [default: one for each core]"
+)
 @click.option(
     "--state",
     type=click.Path(path_type=Path, file_okay=False),
@@ -33,7 +35,7 @@ from headway.cli.options import Choice, bus_options, epilog
 def up(
     ctx: click.Context,
     bind: str | None,
-    slots: int | None,
+    slots: float | None,
     state: Path | None,
     no_runtime: bool,
     ready_fd: int | None,

@@ -81,6 +81,9 @@ def test_a_damaged_store_is_found_and_left_as_it_is(tmp_path: Path) -> None:
 def test_what_the_bus_says() -> None:
     assert bus_checks.check_peers([{"role": "client"}]).state == WRONG
     assert bus_checks.check_peers([{"role": "client"}, {"role": "controller"}]).text == "1 client, 1 controller"
+    assert bus_checks.check_controller({"refusing": "the disk is full"}).state == WRONG
+    assert bus_checks.check_controller({"paused": True}).state == NOTE
+    assert bus_checks.check_controller({"tasks": {"running": 2}}).text == "tasks in memory: 2 running"
     assert bus_checks.check_store({"well": True, "findings": ["whole"]}).state == OK
     assert bus_checks.check_store({"well": False, "findings": ["the disk is full"]}).text == "the disk is full"
     assert bus_checks.check_store({}).state == WRONG
