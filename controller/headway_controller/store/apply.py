@@ -1,7 +1,7 @@
 """Operations into SQL. Runs in the writer's thread, inside the writer's transaction.
 
 The operations of a commit come from many turns of the event loop: new tasks, ends, new tasks, ends. They are sorted
-by kind, so that each kind is one statement per 512 rows. That changes nothing that can be seen, because an order
+by kind, so that each kind is one statement per 1,024 rows. That changes nothing that can be seen, because an order
 matters only between operations on the same task, and there new comes before updates, updates before the end, and logs
 need the task alone. Where the order may be another, after dropping and reopening, the batch is cut.
 """
@@ -122,19 +122,22 @@ class Applier:
         self._batch = _Batch()
 
     def _add(self, index: int, operation: Operation) -> None:
-        batch = self._batch
+        # The hot kinds by identity: a match statement takes four times as long.
+        if type(operation) is EndTask:
+            self._batch.ends.append(operation)
+        elif type(operation) is NewTasks:
+            self._batch.new.append((index, operation))
+        else:
+            self._add_rare(operation)
+
+    def _add_rare(self, operation: Operation) -> None:
         match operation:
-            case NewTasks():
-                batch.new.append((index, operation))
-            case EndTask():
-                batch.ends.append(operation)
             case AppendLogs():
-                batch.logs.append(operation)
-            case UpdateTask(reopen=False):
-                batch.updates.append(operation)
-            case UpdateTask():
-                self._flush()
-                _REOPEN.run(self._connection, [(operation.task,)])
+                self._batch.logs.append(operation)
+            case UpdateTask(task=task, reopen=reopen):
+                if reopen:
+                    self._flush()
+                    _REOPEN.run(self._connection, [(task,)])
                 self._batch.updates.append(operation)
             case DropTasks(tasks=tasks):
                 self._flush()

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
-MAX_ROWS = 512
-"""Rows of one statement. More gains nothing (measured up to 2,500), and SQLite takes 32,766 values in one statement."""
+MAX_ROWS = 1024
+"""Rows of one statement: half as many cost a third beside a busy loop. SQLite takes 32,766 values in one statement."""
 
 
 class Bulk:

@@ -6,9 +6,10 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from headway_bus.errors import StoreError
 from headway_controller.store import schema
 from headway_controller.store.lock import FileLock
 from headway_controller.store.protocol import Durability, StoreDamaged
@@ -41,6 +42,9 @@ class Database:
         """``lock_timeout``: seconds that a write waits for another program's transaction."""
         self.path = None if durability is Durability.MEMORY else path
         self.writing = threading.RLock()
+        self.damage: StoreDamaged | None = None
+        """Set for good when damage is met: from then on nothing is written, not even the log into the database."""
+
         self._durability = durability
         self._lock_timeout = lock_timeout
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
@@ -87,10 +91,10 @@ class Database:
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A connection for reading, on which everything is seen as at the first look."""
         if self.path is None:
-            with self.writing, _in_words(None):
+            with self.writing, self._in_words():
                 yield self.writer
             return
-        with _in_words(self.path):
+        with self._in_words():
             try:
                 connection = self._readers.get_nowait()
             except queue.Empty:
@@ -108,11 +112,30 @@ class Database:
 
     def close(self) -> None:
         """Close every connection; the log goes into the database. Nobody may be reading or writing any more."""
+        if self.damage and self.path:
+            # The last connection to close moves the log into the database, unless it may not write.
+            with suppress(sqlite3.Error):
+                self._readers.put(open_for_reading(self.path))
+            self.writer.close()
         while not self._readers.empty():
             self._readers.get_nowait().close()
         self.writer.close()
         if self._lock:
             self._lock.release()
+
+    def explain(self, error: BaseException) -> StoreError:
+        """The error in words. Damage is remembered."""
+        reason = explain(error, self.path)
+        if isinstance(reason, StoreDamaged):
+            self.damage = reason
+        return reason
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise self.explain(error) from error
 
 
 def open_for_reading(path: Path, timeout: float = 5.0) -> sqlite3.Connection:
@@ -158,11 +181,3 @@ def refuse_strangers(connection: sqlite3.Connection, path: Path | None, newest: 
             f"{path} was written by a newer headway (schema {version}; this one knows schemas up to {newest}). It was"
             " left as it is. Start the newer version, or choose another --state folder"
         )
-
-
-@contextmanager
-def _in_words(path: Path | None) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise explain(error, path) from error

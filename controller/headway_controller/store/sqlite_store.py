@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from headway_bus.errors import StoreError
 from headway_bus.ids import TaskId
 from headway_controller.store import health, reads, schema
 from headway_controller.store.blobs import BlobFolder
@@ -43,7 +44,13 @@ class SqliteStore:
         self._database = Database(self.path, durability, lock_timeout, steps)
         folder = health.blob_folder_of(self.path) if self.path else None
         self.blobs = BlobFolder(folder, flush=durability is Durability.FULL)
-        self._writer = Writer(self._database.writer, self._database.writing, self.path, on_stored)
+        try:
+            self._writer = Writer(self._database, on_stored)
+        except Exception as error:
+            reason = self._database.explain(error)
+            self._database.close()
+            self.blobs.close()
+            raise reason from error
         self._reader = reads.Reader()
         self._sweeping = threading.Lock()
 
@@ -115,8 +122,11 @@ class SqliteStore:
             health.backup(connection, path, self.blobs)
 
     def check(self) -> Health:
-        with self._database.reading() as connection:
-            return health.check(connection, self.path, self.blobs)
+        try:
+            with self._database.reading() as connection:
+                return health.check(connection, self.path, self.blobs)
+        except StoreError as error:
+            return Health(False, [str(error)])
 
     def close(self) -> None:
         self._writer.close()

@@ -36,7 +36,7 @@ def explain(error: BaseException, path: Path | None) -> StoreError:
         return error
     if isinstance(error, OSError):
         return _explain_system(error, where, path)
-    if isinstance(error, sqlite3.Error):
+    if isinstance(error, sqlite3.Error) and _code(error):
         return _explain_sqlite(error, where, path)
     return StoreError(f"this cannot be stored in {where}: {type(error).__name__}: {error}")
 
@@ -44,9 +44,9 @@ def explain(error: BaseException, path: Path | None) -> StoreError:
 def damaged(path: Path, why: str) -> StoreDamaged:
     """The error for a file that must not be touched any more."""
     return StoreDamaged(
-        f"{path} is damaged ({why}). It was left as it is. Keep it with {path.name}-wal and {path.name}-shm: move them"
-        " away together, then put back a backup (headway backup makes them) or start with an empty state; what is"
-        f" readable can be saved with: sqlite3 {path} .recover"
+        f"{path} is damaged ({why}) and was left as it is. Stop the controller; move the file with {path.name}-wal and"
+        f" {path.name}-shm away together, then put back a backup (headway backup makes them) or start with an empty"
+        f" state; what is readable can be saved with: sqlite3 {path} .recover"
     )
 
 

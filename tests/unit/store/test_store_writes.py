@@ -1,0 +1,309 @@
+"""Operations go in whole, in order, and are reported once for each commit."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from store_bench import Bench, call, end, new_tasks
+
+from headway_bus.errors import StoreError
+from headway_bus.ids import new_task_id, new_task_ids
+from headway_bus.records import ErrorInfo, File, LogRecord, Reason, Status
+from headway_controller.store import (
+    AppendLogs,
+    DropTasks,
+    EndTask,
+    NewTasks,
+    SaveState,
+    StoredTask,
+    UpdateTask,
+    blob_of,
+)
+from headway_controller.store.bulk import MAX_ROWS
+
+
+def unfinished(bench: Bench) -> list[StoredTask]:
+    return [task for page in bench.store.load_unfinished() for task in page]
+
+
+def test_a_task_comes_back_as_it_was_written(bench: Bench) -> None:
+    options = call(job="roots", priority=3, meta={"size": 7})
+    task = new_task_id()
+    bench.write(NewTasks(options, 123.5, "client-1", [(task, b"\x00payload")]))
+    (found,) = bench.store.find([task])
+    assert (found.task, found.options, found.submitted, found.client, found.payload) == (
+        task,
+        options,
+        123.5,
+        "client-1",
+        b"\x00payload",
+    )
+    assert found.end is None
+    assert unfinished(bench) == [found]
+
+
+def test_a_payload_may_be_a_memoryview(bench: Bench) -> None:
+    task = new_task_id()
+    bench.write(NewTasks(call(), 1.0, "c", [(task, memoryview(bytearray(b"frame")))]))
+    assert bench.store.find([task])[0].payload == b"frame"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, MAX_ROWS - 1, MAX_ROWS, MAX_ROWS + 1, 3 * MAX_ROWS + 5])
+def test_any_number_of_rows_is_stored(bench: Bench, count: int) -> None:
+    tasks = bench.add(count)
+    assert [task.task for task in unfinished(bench)] == tasks
+    bench.write(*[end(task) for task in tasks])
+    assert unfinished(bench) == []
+    assert bench.store.counts() == {"unfinished": 0, "succeeded": count}
+
+
+def test_tasks_keep_the_order_of_submission_whatever_their_ids(bench: Bench) -> None:
+    newer, older = new_task_id(2_000_000.0), new_task_id(1_000_000.0)
+    bench.write(new_tasks([newer]))
+    bench.write(new_tasks([older]))
+    assert [task.task for task in unfinished(bench)] == [newer, older]
+
+
+def test_a_known_task_stays_as_it_is_and_is_named_in_the_receipt(bench: Bench) -> None:
+    first, second, third = new_task_ids(3)
+    bench.write(new_tasks([second], payload=b"first version"))
+    receipt = bench.write(new_tasks([first, second, third], payload=b"second version"))
+    assert receipt.known == [second]
+    assert {task.task: task.payload for task in unfinished(bench)} == {
+        second: b"first version",
+        first: b"second version",
+        third: b"second version",
+    }
+    assert bench.store.counters()["tasks_known"] == 1
+
+
+def test_an_ended_task_is_known_too(bench: Bench) -> None:
+    (task,) = bench.add()
+    bench.write(end(task, result=b"4"))
+    assert bench.write(new_tasks([task])).known == [task]
+    found = bench.store.find([task])[0].end
+    assert found is not None
+    assert found.result == b"4"
+
+
+def test_a_task_that_comes_twice_in_one_write_is_one_task(bench: Bench) -> None:
+    task = new_task_id()
+    assert bench.write(new_tasks([task]), new_tasks([task])).known == [task]
+    assert len(unfinished(bench)) == 1
+
+
+def test_the_tasks_of_a_map_share_one_row_of_options(bench: Bench) -> None:
+    for _ in range(3):
+        bench.add(100, call(job="roots"))
+    bench.add(1, call(job="other"))
+    with bench.store._database.reading() as connection:
+        assert connection.execute("SELECT count(*) FROM options").fetchone()[0] == 2
+    options = {id(task.options) for task in unfinished(bench)}
+    assert len(options) == 2
+
+
+def test_an_end_has_all_that_was_said(bench: Bench) -> None:
+    (task,) = bench.add()
+    error = ErrorInfo(Reason.EXCEPTION, "no", "builtins.ValueError", bases=["Exception"])
+    fields = {"seconds": 9.5, "runtime": "runtime-1", "error": error, "failures": 2, "losses": 1, "predicted": 0.25}
+    bench.write(EndTask(task, Status.FAILED, 3, 50.0, 40.0, story=b"story", expires=99.0, **fields))  # type: ignore[arg-type]
+    (found,) = bench.store.find([task])
+    assert (found.attempt, found.failures, found.losses, found.story) == (3, 2, 1, b"story")
+    ended = found.end
+    assert ended is not None
+    assert (ended.status, ended.attempt, ended.ended, ended.started, ended.seconds) == (
+        Status.FAILED,
+        3,
+        50.0,
+        40.0,
+        9.5,
+    )
+    assert (ended.runtime, ended.error, ended.predicted, ended.expires) == ("runtime-1", error, 0.25, 99.0)
+
+
+def test_a_task_ends_once(bench: Bench) -> None:
+    (task,) = bench.add()
+    bench.write(end(task, result=b"first"))
+    bench.write(end(task, Status.FAILED), end(task, Status.CANCELLED))
+    found = bench.store.find([task])[0].end
+    assert found is not None
+    assert (found.status, found.result) == (Status.SUCCEEDED, b"first")
+    assert bench.store.counters()["ends_repeated"] == 2
+
+
+def test_what_belongs_to_no_task_has_no_effect(bench: Bench) -> None:
+    stranger = new_task_id()
+    record = LogRecord(stranger, 1, 0, "stdout", 1.0, "line")
+    bench.write(end(stranger), UpdateTask(stranger), AppendLogs([record]), DropTasks([stranger]))
+    assert bench.store.counts() == {"unfinished": 0}
+    assert bench.store.logs(stranger).records == []
+
+
+def test_new_updated_and_ended_in_one_write(bench: Bench) -> None:
+    task = new_task_id()
+    bench.write(new_tasks([task]), UpdateTask(task, attempt=1, failures=1), end(task, result=b"ok"))
+    (found,) = bench.store.find([task])
+    assert found.end is not None
+    assert unfinished(bench) == []
+
+
+def test_the_last_update_counts(bench: Bench) -> None:
+    (task,) = bench.add()
+    bench.write(UpdateTask(task, 1, failures=1, not_before=5.0, story=b"a"))
+    bench.write(UpdateTask(task, 2, failures=1, losses=1, story=b"b"), UpdateTask(task, 3, 2, 1, 7.0, b"c"))
+    (found,) = unfinished(bench)
+    assert (found.attempt, found.failures, found.losses, found.not_before, found.story) == (3, 2, 1, 7.0, b"c")
+
+
+def test_an_update_does_not_open_an_ended_task(bench: Bench) -> None:
+    (task,) = bench.add()
+    bench.write(end(task))
+    bench.write(UpdateTask(task, attempt=9))
+    assert unfinished(bench) == []
+    assert bench.store.find([task])[0].attempt == 1
+
+
+def test_a_task_can_be_opened_again_and_end_again(bench: Bench) -> None:
+    (task,) = bench.add()
+    bench.write(end(task, Status.FAILED))
+    bench.write(UpdateTask(task, attempt=4, reopen=True))
+    (found,) = unfinished(bench)
+    assert (found.end, found.attempt, found.failures) == (None, 4, 0)
+    bench.write(UpdateTask(task, reopen=True), end(task, result=b"at last"))
+    ended = bench.store.find([task])[0].end
+    assert ended is not None
+    assert ended.result == b"at last"
+
+
+def test_dropping_leaves_nothing_behind(bench: Bench) -> None:
+    content = bench.store.blobs.put(b"script")
+    options = call(job="gone", files=[File("a.py", content)])
+    dropped, kept = bench.add(1, options) + bench.add(1)
+    record = LogRecord(dropped, 1, 0, "stdout", 1.0, "line")
+    bench.write(AppendLogs([record], {dropped: 3}), UpdateTask(dropped, failures=1), end(dropped, result=b"r"))
+    bench.write(DropTasks([dropped]))
+    assert bench.store.find([dropped]) == []
+    assert [task.task for task in unfinished(bench)] == [kept]
+    with bench.store._database.reading() as connection:
+        sizes = {
+            name: connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0]
+            for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        }
+    assert {name: size for name, size in sizes.items() if size and name != "sqlite_sequence"} == {
+        "tasks": 1,
+        "unfinished": 1,
+        "options": 1,
+    }
+
+
+def test_a_dropped_task_can_be_submitted_again_in_the_same_write(bench: Bench) -> None:
+    (task,) = bench.add()
+    bench.write(end(task))
+    receipt = bench.write(DropTasks([task]), new_tasks([task], payload=b"again"))
+    assert receipt.known == ()
+    assert [found.payload for found in unfinished(bench)] == [b"again"]
+
+
+def test_logs_come_back_in_order_and_once(bench: Bench) -> None:
+    (task,) = bench.add()
+    records = [LogRecord(task, 1, n, "stdout", 10.0 + n, f"line {n} é", {"loss": n} if n else {}) for n in range(5)]
+    bench.write(AppendLogs([records[3], records[4]], {task: 2}))
+    bench.write(AppendLogs(records, {task: 1}))
+    found = bench.store.logs(task)
+    assert (found.records, found.dropped) == (records, 3)
+
+
+def test_logs_of_attempts_and_pages(bench: Bench) -> None:
+    (task,) = bench.add()
+    records = [LogRecord(task, attempt, n, "stdout", 1.0, "") for attempt in (1, 2) for n in range(3)]
+    bench.write(AppendLogs(records))
+    assert bench.store.logs(task, attempt=2).records == records[3:]
+    assert bench.store.logs(task, after=2, limit=3).records == records[2:5]
+    assert bench.store.logs(task, attempt=1, after=3).records == []
+
+
+def test_state_is_kept_by_name(bench: Bench) -> None:
+    bench.write(SaveState("predictor", b"\x00old"), SaveState("other", b""))
+    bench.write(SaveState("predictor", b"\x00new"))
+    assert bench.store.load_state("predictor") == b"\x00new"
+    assert bench.store.load_state("other") == b""
+    bench.write(SaveState("predictor", None))
+    assert bench.store.load_state("predictor") is None
+
+
+def test_a_blob_is_remembered_by_its_name(bench: Bench) -> None:
+    arguments, result = blob_of(b"a" * 100), blob_of(b"r" * 200)
+    task = new_task_id()
+    bench.write(NewTasks(call(), 1.0, "c", [(task, arguments)]), end(task, result=result))
+    (found,) = bench.store.find([task])
+    assert found.end is not None
+    assert (found.payload, found.end.result, found.end.result_size) == (arguments, result, 200)
+
+
+def test_a_value_that_cannot_be_stored_fails_its_write_alone(bench: Bench) -> None:
+    good, bad, also_good = new_task_ids(3)
+    huge = UpdateTask(bad, attempt=2**70)
+    with bench.store._database.writing:  # so that all three meet in one commit
+        bench.store.write([new_tasks([good])], "good")
+        bench.store.write([new_tasks([bad]), huge], "bad")
+        bench.store.write([new_tasks([also_good])], "also good")
+    receipts = {receipt.token: receipt.error for receipt in bench.desk.receipts(3)}
+    assert receipts["good"] is None
+    assert receipts["also good"] is None
+    assert isinstance(receipts["bad"], StoreError)
+    assert {task.task for task in unfinished(bench)} == {good, also_good}, "the bad write left its task behind"
+
+
+@pytest.mark.parametrize("nonsense", [["not an operation"], [NewTasks(call(), 1.0, "c", [(new_task_id(), 5 + 5j)])]])  # type: ignore[list-item]
+def test_nonsense_is_refused_and_the_writer_lives_on(bench: Bench, nonsense: list[Any]) -> None:
+    bench.store.write(nonsense, "nonsense")
+    (receipt,) = bench.desk.receipts(1)
+    assert isinstance(receipt.error, StoreError)
+    assert "cannot be stored" in str(receipt.error)
+    bench.add()
+
+
+def test_receipts_come_in_the_order_of_the_writes_and_once_for_a_commit(bench: Bench) -> None:
+    with bench.store._database.writing:
+        for n in range(50):
+            bench.store.write([new_tasks(new_task_ids(2))], n)
+        assert bench.store.backlog == 100
+    commits = [bench.desk.commits.get(timeout=30.0)]
+    while sum(map(len, commits)) < 50:
+        commits.append(bench.desk.commits.get(timeout=30.0))
+    assert [receipt.token for commit in commits for receipt in commit] == list(range(50))
+    # The writer had taken at most the first write when the lock was still held.
+    assert len(commits) <= 2
+    assert bench.store.backlog == 0
+
+
+def test_a_write_of_nothing_is_reported_in_its_place(bench: Bench) -> None:
+    bench.store.write([new_tasks([new_task_id()])], 1)
+    bench.store.write([], 2)
+    assert [receipt.token for receipt in bench.desk.receipts(2)] == [1, 2]
+
+
+def test_closing_stores_what_was_handed_over(bench: Bench) -> None:
+    for n in range(20):
+        bench.store.write([new_tasks(new_task_ids(500))], n)
+    bench.store.close()
+    assert [receipt.token for receipt in bench.desk.receipts(20)] == list(range(20))
+    with pytest.raises(StoreError, match="closed"):
+        bench.store.write([], "late")
+
+
+def test_a_desk_that_fails_does_not_stop_the_writer(bench: Bench) -> None:
+    called = threading.Event()
+
+    def failing(_: object) -> None:
+        bench.store._writer._on_stored = bench.desk.commits.put
+        called.set()
+        raise RuntimeError("the loop is closed")
+
+    bench.store._writer._on_stored = failing
+    bench.store.write([], 1)
+    assert called.wait(30.0)
+    bench.add()
+    assert bench.store.counters()["reports_failed"] == 1
