@@ -1,0 +1,63 @@
+"""What the runtime and its children say to each other, beside ends and log records."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headway_bus.ids import TaskId
+from headway_bus.records import Blob, Kind, Payload
+
+Key = tuple[TaskId, int]
+
+
+class ChildSpec(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a child needs to know of the options of attempts; sent once."""
+
+    number: int
+    kind: Kind
+    target: str  # "package.module:name"; of a model, its factory
+    name: str
+    job: str
+    by_value: bool
+    memory: int  # bytes, 0: no limit
+    output_bytes: int
+
+
+class Work(msgspec.Struct, array_like=True, gc=False):
+    """Attempts for a child: by spec, (task, attempt, payload) each; an index means a frame, a blob a file."""
+
+    specs: list[ChildSpec]
+    groups: list[tuple[int, list[tuple[TaskId, int, Payload]]]]
+    forget: bool = False  # every spec sent before
+
+
+class Order(msgspec.Struct, array_like=True, gc=False):
+    """To a child's other ear: "recall", "flush", or "stop" with the attempt that is meant."""
+
+    verb: str
+    key: Key | None = None
+
+
+class Answer(msgspec.Struct, array_like=True, gc=False):
+    """Beside ends and log records. ``given`` is None where nobody has recalled anything."""
+
+    given: list[Key] | None = None
+    current: Key | None = None
+    dropped: dict[bytes, int] = {}
+    left: bool = False  # the last end in this message left processes behind; the child awaits its own end
+
+
+class ChildSettings(msgspec.Struct, frozen=True, array_like=True):
+    """The same for all children of a runtime; given to the nursery as it starts."""
+
+    paths: list[str]
+    models: dict[str, str]
+    blobs: str  # the folder where large values lie, by hash
+    payload_limit: int
+    inline_bytes: int  # results up to this go within the record of the end
+    frame_bytes: int  # results beyond this go by file
+    slow: float = 1.0
+    runtime: str = ""
+
+
+__all__ = ["Answer", "Blob", "ChildSettings", "ChildSpec", "Key", "Order", "Work"]
