@@ -38,7 +38,7 @@ Interval = Annotated[float, Meta(ge=0.05, le=3600.0)]
 Span = Annotated[float, Meta(ge=0.0, le=TEN_YEARS)]
 Amount = Annotated[float, Meta(ge=0.0, le=1e9)]
 Bytes = Annotated[int, Meta(ge=0, le=1024 * GIB)]
-Name = Annotated[str, Meta(max_length=128)]
+Name = Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$")]
 Url = Annotated[str, Meta(pattern=r"^(tcp|ipc)://\S+$")]
 UrlOrNothing = Annotated[str, Meta(pattern=r"^((tcp|ipc)://\S+)?$")]
 
@@ -81,6 +81,7 @@ class Controller(Table, frozen=True):
     predictor: Annotated[str, Meta(min_length=1, max_length=128)] = "learned"
     fifo_queues: list[str] = []
     missed_heartbeats: Annotated[int, Meta(ge=1, le=1000)] = 2
+    max_tasks: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 10_000_000
 
 
 class Runtime(Table, frozen=True):
@@ -310,6 +311,8 @@ def expectation(kind: Any) -> str:
 
 
 def _text_expectation(meta: Meta) -> str:
+    if meta.pattern is not None and "://" not in meta.pattern:
+        return "nothing, or up to 64 letters, digits, '.', '_', '-', the first a letter or digit"
     if meta.pattern is not None:
         address = "an address like tcp://127.0.0.1:5570 or ipc:///path"
         return f"nothing or {address}" if meta.pattern.endswith("?$") else address

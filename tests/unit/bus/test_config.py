@@ -164,6 +164,7 @@ def test_other_variables_of_headway_are_left_alone(home: dict[str, str]) -> None
         ('[bus]\nurl = "http://x"', r"url = 'http://x': expected an address like tcp://127\.0\.0\.1:5570"),
         ('[broker]\nbind = "x"', r"bind = 'x': expected nothing or an address"),
         ('[controller]\ndurability = "much"', r'expected one of "full", "normal", "memory"$'),
+        ('[client]\nname = "a b"', r"name = 'a b': expected nothing, or up to 64 letters"),
         ('[controller]\nstrategy = ""', r"strategy = '': expected text of at least 1"),
         ('[runtime]\nby_value = "yes"', r"expected true or false$"),
         ("[runtime]\ngpus = [1]", r"gpus = \[1\]: expected a list, each of it text \(.*\[0\]"),
