@@ -5,6 +5,7 @@ from __future__ import annotations
 from headway_bus.payload_types import Extension
 
 DESCRIPTIONS = {
+    "Ping": "A sign of life, and a question for one. ``sent`` is the sender's clock, returned as it is.",
     "Unsubscribe": "No more of these topics.",
     "Pong": "The answer to :class:`Ping`.",
     "BrokerState": "The answer to :class:`AskBroker`.",
