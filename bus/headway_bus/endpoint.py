@@ -37,7 +37,11 @@ class Endpoint:
     """
 
     def __init__(
-        self, socket: zmq.Socket[bytes], on_messages: Callable[[list[list[Any]]], None], head: int, budget: int = DRAIN_BUDGET
+        self,
+        socket: zmq.Socket[bytes],
+        on_messages: Callable[[list[list[Any]]], None],
+        head: int,
+        budget: int = DRAIN_BUDGET,
     ) -> None:
         self.socket = socket
         self._on_messages = on_messages
@@ -71,7 +75,9 @@ class Endpoint:
                 pass
         self._backlog_bytes += sum(map(len, frames))
         if self._backlog_bytes > BACKLOG_BYTES:
-            raise BusError(f"{self._backlog_bytes} bytes wait for the broker, which takes none; the limit is {BACKLOG_BYTES}")
+            raise BusError(
+                f"{self._backlog_bytes} bytes wait for the broker, which takes none; the limit is {BACKLOG_BYTES}"
+            )
         self._backlog.append(list(frames))
         self._arm()
 
@@ -95,7 +101,7 @@ class Endpoint:
         if messages:
             self._on_messages(messages)
             self._arm()
-        elif not self._closed and self.socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        elif not self._closed and int(self.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             self._arm()
         if self._backlog and not self._closed:
             self._send_backlog()

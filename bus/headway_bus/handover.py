@@ -9,6 +9,7 @@ weight, which is what pushes back on whoever produces.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -34,11 +35,18 @@ class Outbox(Generic[Content]):
     retry_after: float = 5.0
     """Seconds without an acknowledgement after which a batch is due again."""
 
-    first: int = 1
+    first: int = field(default_factory=lambda: secrets.randbits(48) + 1)
+    """The number of the next batch. It begins anywhere, so that an acknowledgement meant for an earlier process of the
+    same name, which may still be on its way, matches nothing here."""
+
+    _begin: int = 0
     _batches: dict[int, Batch[Content]] = field(default_factory=dict)
     _weight: int = 0
     repeats: int = 0
     """Times that any batch was sent beyond its first."""
+
+    def __post_init__(self) -> None:
+        self._begin = self.first
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -59,7 +67,7 @@ class Outbox(Generic[Content]):
 
     @property
     def last_number(self) -> int:
-        """The number given last; one less than ``first`` before any."""
+        """The number given last; before any, one less than the first."""
         return self.first - 1
 
     def add(self, content: Content, weight: int = 1) -> Batch[Content]:
@@ -88,7 +96,9 @@ class Outbox(Generic[Content]):
         return released
 
     def acknowledge_through(self, number: int) -> list[Content]:
-        """Forget every batch up to and including ``number``."""
+        """Forget every batch up to and including ``number``; a number that was never given out means none."""
+        if not self._begin <= number < self.first:
+            return []
         return self.acknowledge([each for each in self._batches if each <= number])
 
     def due(self, now: float) -> list[Batch[Content]]:

@@ -59,7 +59,9 @@ def named_task_id(name: str, namespace: str = "") -> TaskId:
 
 def text_of(task: TaskId | bytes) -> str:
     """The id as a person sees it: 26 characters, the random part first."""
-    return _encode(task[TIME_BYTES:], RANDOM_CHARACTERS) + _encode(task[:TIME_BYTES], TEXT_CHARACTERS - RANDOM_CHARACTERS)
+    return _encode(task[TIME_BYTES:], RANDOM_CHARACTERS) + _encode(
+        task[:TIME_BYTES], TEXT_CHARACTERS - RANDOM_CHARACTERS
+    )
 
 
 def short_text(task: TaskId | bytes) -> str:

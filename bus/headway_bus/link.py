@@ -75,8 +75,8 @@ class Listener(Protocol):
 class BusLink(Protocol):
     """What services need of a link, whichever kind it is."""
 
-    name: str
-
+    @property
+    def name(self) -> str: ...
     @property
     def is_up(self) -> bool: ...
     @property
@@ -231,7 +231,7 @@ class Link:
                     self._listener.on_over(rejected)
 
     def _open_socket(self) -> None:
-        socket = zmq.Context.instance().socket(zmq.DEALER)
+        socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.RECONNECT_IVL, -1)  # the session decides when to try again, with its own jitter
         socket.set(zmq.SNDHWM, SEND_HIGH_WATER)
@@ -245,7 +245,9 @@ class Link:
         try:
             socket.connect(self.url)
         except zmq.ZMQError as error:
-            raise BusError(f"cannot connect to {self.url!r}: {error}; expected something like tcp://127.0.0.1:5570") from None
+            raise BusError(
+                f"cannot connect to {self.url!r}: {error}; expected something like tcp://127.0.0.1:5570"
+            ) from None
         self._loop.call_soon(self._on_monitor)
 
     def _close_socket(self, linger: int = 0) -> None:
@@ -261,7 +263,7 @@ class Link:
 
     def _on_monitor(self) -> None:
         monitor = self._monitor
-        while monitor is not None and monitor is self._monitor and monitor.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        while monitor is not None and monitor is self._monitor and int(monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             event = recv_monitor_message(monitor, zmq.NOBLOCK)["event"]
             if event in _DISCONNECTED:
                 # Whatever arrived before the cut is read first: it may be the answer that somebody waits for.
@@ -285,7 +287,7 @@ class LocalLink:
         listener: Listener,
         forward: Callable[[bytes, bytes, Sequence[Frame]], None],
     ) -> None:
-        self.name = name
+        self.name: str = name
         self.instance = instance
         self.undecodable = 0
         self._decoder = decoder

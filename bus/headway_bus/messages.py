@@ -50,7 +50,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=tag_of
 # ---------------------------------------------------------------------------------------------- any peer → broker
 
 
-class Hello(Message):
+class Hello(Message, frozen=True):
     """The first message of a connection. Everything else is refused until it has been answered."""
 
     version: int
@@ -60,29 +60,29 @@ class Hello(Message):
     software: str = ""
 
 
-class Ping(Message):
+class Ping(Message, frozen=True):
     """Sent when nothing was heard for a heartbeat's interval. ``sent``: the sender's clock, returned as it is."""
 
     sent: float
 
 
-class Bye(Message):
+class Bye(Message, frozen=True):
     """The peer leaves on purpose; nothing will follow."""
 
     reason: str = ""
 
 
-class Subscribe(Message):
+class Subscribe(Message, frozen=True):
     """From now on, copies of what is published on these topics."""
 
     topics: list[str]
 
 
-class Unsubscribe(Message):
+class Unsubscribe(Message, frozen=True):
     topics: list[str]
 
 
-class AskBroker(Message):
+class AskBroker(Message, frozen=True):
     """What the broker knows of itself: peers and counters."""
 
     request: int
@@ -91,7 +91,7 @@ class AskBroker(Message):
 # ---------------------------------------------------------------------------------------------- broker → any peer
 
 
-class Welcome(Message):
+class Welcome(Message, frozen=True):
     """The answer to a hello that was accepted."""
 
     version: int
@@ -102,7 +102,7 @@ class Welcome(Message):
     controller: bytes = b""  # the controller's instance; empty: none is connected
 
 
-class Rejected(Message):
+class Rejected(Message, frozen=True):
     """A message was refused. ``request`` is 0 where none was readable. After a refused hello, say hello again or leave."""
 
     code: Code
@@ -110,17 +110,17 @@ class Rejected(Message):
     request: int = 0
 
 
-class Pong(Message):
+class Pong(Message, frozen=True):
     sent: float
 
 
-class ControllerChanged(Message):
+class ControllerChanged(Message, frozen=True):
     """The controller came, went (empty instance), or was replaced."""
 
     controller: bytes
 
 
-class Undeliverable(Message):
+class Undeliverable(Message, frozen=True):
     """A message of yours could not be handed on: its target is not connected, or takes nothing at the moment."""
 
     target: str
@@ -129,7 +129,7 @@ class Undeliverable(Message):
     text: str = ""
 
 
-class PeerChanged(Message):
+class PeerChanged(Message, frozen=True):
     """To the controller: a peer came (``state`` "up"), left ("bye"), or fell silent or was cut ("gone")."""
 
     name: str
@@ -138,20 +138,20 @@ class PeerChanged(Message):
     state: str
 
 
-class Peers(Message):
+class Peers(Message, frozen=True):
     """To the controller, after its welcome: everybody who is connected."""
 
     peers: list[PeerChanged]
 
 
-class TopicsChanged(Message):
+class TopicsChanged(Message, frozen=True):
     """To the controller: topics that gained their first subscriber, and that lost their last."""
 
     added: list[str]
     removed: list[str]
 
 
-class BrokerState(Message):
+class BrokerState(Message, frozen=True):
     request: int
     started: float
     peers: list[dict[str, Any]]
@@ -168,28 +168,29 @@ class Group(msgspec.Struct, frozen=True, array_like=True, gc=False):
     tasks: list[tuple[TaskId, Payload]]
 
 
-class Submit(Message):
+class Submit(Message, frozen=True):
     """New tasks. Repeated until :class:`Accepted` or :class:`Denied`; a known id is accepted and changes nothing."""
 
     request: int
     groups: list[Group]
     watch: bool = True  # tell me when they end
+    again: bool = False  # this may have been sent before
 
 
-class Await(Message):
+class Await(Message, frozen=True):
     """Tell me when these end, at once if they have: what a client asks after a break."""
 
     request: int
     tasks: list[TaskId]
 
 
-class Received(Message):
+class Received(Message, frozen=True):
     """The :class:`TasksEnded` batches that have arrived."""
 
     batches: list[int]
 
 
-class Cancel(Message):
+class Cancel(Message, frozen=True):
     """Cancel tasks, or all the unfinished tasks of a job. Answered by :class:`Changed` when they are over."""
 
     request: int
@@ -197,7 +198,7 @@ class Cancel(Message):
     job: str = ""
 
 
-class RetryTasks(Message):
+class RetryTasks(Message, frozen=True):
     """Run ended tasks again, with a fresh count of attempts."""
 
     request: int
@@ -205,7 +206,7 @@ class RetryTasks(Message):
     job: str = ""
 
 
-class Purge(Message):
+class Purge(Message, frozen=True):
     """Forget ended tasks and their results now."""
 
     request: int
@@ -213,7 +214,7 @@ class Purge(Message):
     job: str = ""
 
 
-class DrainRuntime(Message):
+class DrainRuntime(Message, frozen=True):
     """Let a runtime finish what it runs and give it nothing new; ``resume`` takes that back."""
 
     request: int
@@ -221,7 +222,7 @@ class DrainRuntime(Message):
     resume: bool = False
 
 
-class AskTasks(Message):
+class AskTasks(Message, frozen=True):
     """A page of tasks, newest first. ``before`` is the ``next`` of the page before."""
 
     request: int
@@ -234,19 +235,19 @@ class AskTasks(Message):
     before: TaskId = TaskId(b"")
 
 
-class AskTask(Message):
+class AskTask(Message, frozen=True):
     """Everything about one task. ``prefix``: the beginning of its id's text, or the caller's own key."""
 
     request: int
     prefix: str
 
 
-class AskResult(Message):
+class AskResult(Message, frozen=True):
     request: int
     task: TaskId
 
 
-class AskLogs(Message):
+class AskLogs(Message, frozen=True):
     """Stored log records of a task, in order, from a position on."""
 
     request: int
@@ -256,39 +257,39 @@ class AskLogs(Message):
     limit: int = 1000
 
 
-class AskJobs(Message):
+class AskJobs(Message, frozen=True):
     request: int
     job: str = ""
 
 
-class AskRuntimes(Message):
+class AskRuntimes(Message, frozen=True):
     request: int
 
 
-class AskQueues(Message):
+class AskQueues(Message, frozen=True):
     request: int
     target: str = ""
 
 
-class AskEstimate(Message):
+class AskEstimate(Message, frozen=True):
     """When would a task of these options start and end, were it submitted now?"""
 
     request: int
     options: Options
 
 
-class AskExplain(Message):
+class AskExplain(Message, frozen=True):
     request: int
     task: TaskId
 
 
-class AskController(Message):
+class AskController(Message, frozen=True):
     """What the controller knows of itself: version, store, counters, settings."""
 
     request: int
 
 
-class Control(Message):
+class Control(Message, frozen=True):
     """An operator's verb on the controller: pause, resume, strategy, predictor, backup … with its arguments."""
 
     request: int
@@ -296,7 +297,7 @@ class Control(Message):
     arguments: dict[str, Any] = {}
 
 
-class BlobPut(Message):
+class BlobPut(Message, frozen=True):
     """A part of a blob, in payload frame 0. Answered by :class:`BlobHave`, which says how far the receiver is."""
 
     request: int
@@ -304,7 +305,7 @@ class BlobPut(Message):
     offset: int
 
 
-class BlobGet(Message):
+class BlobGet(Message, frozen=True):
     """Ask for a part of a blob. Answered by :class:`BlobPart` or :class:`Denied`."""
 
     request: int
@@ -316,7 +317,7 @@ class BlobGet(Message):
 # ---------------------------------------------------------------------------------------------- controller → client
 
 
-class Accepted(Message):
+class Accepted(Message, frozen=True):
     """Stored, in the mode that the operator chose. ``starts``: where and when the first of them will start."""
 
     request: int
@@ -326,7 +327,7 @@ class Accepted(Message):
     starts: Estimate | None = None
 
 
-class Denied(Message):
+class Denied(Message, frozen=True):
     """Refused, whole: nothing of the request was done."""
 
     request: int
@@ -334,14 +335,14 @@ class Denied(Message):
     text: str
 
 
-class TasksEnded(Message):
+class TasksEnded(Message, frozen=True):
     """Ends of tasks the client waits for. Payload frames belong to the outcomes whose result is an index."""
 
     batch: int
     outcomes: list[Outcome]
 
 
-class Changed(Message):
+class Changed(Message, frozen=True):
     """The answer to cancel, retry, purge, drain: how many were changed, and what could not be, with the reason."""
 
     request: int
@@ -349,23 +350,23 @@ class Changed(Message):
     refused: list[tuple[str, str]] = []
 
 
-class TaskPage(Message):
+class TaskPage(Message, frozen=True):
     request: int
     tasks: list[TaskInfo]
     next: TaskId = TaskId(b"")  # empty: this was the last page
 
 
-class TaskFound(Message):
+class TaskFound(Message, frozen=True):
     request: int
     task: TaskInfo
 
 
-class ResultFound(Message):
+class ResultFound(Message, frozen=True):
     request: int
     outcome: Outcome
 
 
-class LogPage(Message):
+class LogPage(Message, frozen=True):
     """``complete``: the task has ended and there are no further records after these."""
 
     request: int
@@ -375,17 +376,17 @@ class LogPage(Message):
     dropped: int = 0
 
 
-class JobPage(Message):
+class JobPage(Message, frozen=True):
     request: int
     jobs: list[JobInfo]
 
 
-class RuntimePage(Message):
+class RuntimePage(Message, frozen=True):
     request: int
     runtimes: list[RuntimeState]
 
 
-class QueuePage(Message):
+class QueuePage(Message, frozen=True):
     """``scores``: how well earlier estimates held, by target."""
 
     request: int
@@ -393,27 +394,27 @@ class QueuePage(Message):
     scores: dict[str, dict[str, float]] = {}
 
 
-class EstimateFound(Message):
+class EstimateFound(Message, frozen=True):
     request: int
     runtime: str
     starts: Estimate
     ends: Estimate
 
 
-class Explained(Message):
+class Explained(Message, frozen=True):
     """Why a task is where it is: plain data, see docs/library.md."""
 
     request: int
     story: dict[str, Any]
 
 
-class ControllerState(Message):
+class ControllerState(Message, frozen=True):
     request: int
     state: dict[str, Any]
     counters: dict[str, int]
 
 
-class BlobHave(Message):
+class BlobHave(Message, frozen=True):
     """The receiver has the first ``offset`` bytes; ``offset == blob.size``: it has all and the hash is right."""
 
     request: int
@@ -421,7 +422,7 @@ class BlobHave(Message):
     offset: int
 
 
-class BlobPart(Message):
+class BlobPart(Message, frozen=True):
     """The part that was asked for, in payload frame 0."""
 
     request: int
@@ -429,7 +430,7 @@ class BlobPart(Message):
     offset: int
 
 
-class Event(Message):
+class Event(Message, frozen=True):
     """Published on a topic: ``logs.<task>``, ``task.<task>``, ``job.<job>``, ``tasks``, ``queues``, ``runtimes``."""
 
     topic: str
@@ -448,7 +449,7 @@ class AssignGroup(msgspec.Struct, frozen=True, array_like=True, gc=False):
     attempts: list[tuple[TaskId, int, Payload]]
 
 
-class Registered(Message):
+class Registered(Message, frozen=True):
     """The controller knows the runtime and has made its own view equal to what the runtime said it holds.
 
     ``stop`` are attempts that are no longer wanted; ``forget`` are ended ones that need not be reported (again).
@@ -459,42 +460,42 @@ class Registered(Message):
     forget: list[tuple[TaskId, int]] = []
 
 
-class Assign(Message):
+class Assign(Message, frozen=True):
     """Attempts to run, in this order."""
 
     batch: int
     groups: list[AssignGroup]
 
 
-class Stop(Message):
-    """End these attempts: those not started are returned, running ones get TERM, after ``grace`` seconds KILL."""
+class Stop(Message, frozen=True):
+    """End these attempts: those not started never do, running ones get TERM, after ``grace`` seconds KILL."""
 
     attempts: list[tuple[TaskId, int]]
     grace: float = -1.0  # below 0: as the task's options say
     reason: str = ""
 
 
-class TakeBack(Message):
+class TakeBack(Message, frozen=True):
     """Return these attempts if they have not started; nothing happens to those that have."""
 
     attempts: list[tuple[TaskId, int]]
 
 
-class Settled(Message):
+class Settled(Message, frozen=True):
     """The :class:`Report` batches that are stored: the runtime may forget what was in them."""
 
     batches: list[int]
 
 
-class HeartbeatSeen(Message):
+class HeartbeatSeen(Message, frozen=True):
     sent: float  # as it was in the heartbeat
 
 
-class SetDrain(Message):
+class SetDrain(Message, frozen=True):
     drain: bool
 
 
-class SendInventory(Message):
+class SendInventory(Message, frozen=True):
     """The digests do not agree: send :class:`Register` again, with all that you hold."""
 
     why: str = ""
@@ -503,7 +504,7 @@ class SendInventory(Message):
 # ---------------------------------------------------------------------------------------------- runtime → controller
 
 
-class Register(Message):
+class Register(Message, frozen=True):
     """Who I am, what I offer, and everything I hold. Sent after every welcome, and when asked."""
 
     info: RuntimeInfo
@@ -513,7 +514,7 @@ class Register(Message):
     draining: bool = False
 
 
-class Heartbeat(Message):
+class Heartbeat(Message, frozen=True):
     """A sign of life. ``digest`` is over all attempts held, after assign batch ``assigned`` and all reports so far."""
 
     sent: float
@@ -525,7 +526,7 @@ class Heartbeat(Message):
     load: dict[str, float] = {}
 
 
-class Report(Message):
+class Report(Message, frozen=True):
     """What happened on the runtime. Repeated until :class:`Settled`. Payload frames belong to ``ended``."""
 
     batch: int
@@ -535,7 +536,7 @@ class Report(Message):
     dropped: dict[bytes, int] = {}  # log records dropped, by task
 
 
-class RuntimeLeaving(Message):
+class RuntimeLeaving(Message, frozen=True):
     """The runtime drains and stops; unstarted work comes back in reports before this."""
 
     reason: str = ""
@@ -587,7 +588,17 @@ ControllerToClient = (
     | Event
 )
 ControllerToRuntime = (
-    Registered | Assign | Stop | TakeBack | Settled | HeartbeatSeen | SetDrain | SendInventory | BlobHave | BlobPart | Denied
+    Registered
+    | Assign
+    | Stop
+    | TakeBack
+    | Settled
+    | HeartbeatSeen
+    | SetDrain
+    | SendInventory
+    | BlobHave
+    | BlobPart
+    | Denied
 )
 RuntimeToController = Register | Heartbeat | Report | RuntimeLeaving | BlobPut | BlobGet
 

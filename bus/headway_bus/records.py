@@ -101,7 +101,7 @@ class Code(StrEnum):
     OVERLOADED = "overloaded"
 
 
-class Blob(Record):
+class Blob(Record, frozen=True):
     """A value too large to travel in a message: it is fetched in parts, by the BLAKE2b-256 hash of its bytes."""
 
     hash: bytes
@@ -112,7 +112,7 @@ Payload = bytes | int | Blob
 """A value's bytes: in line, the index of one of the message's payload frames, or a blob to fetch."""
 
 
-class Requirements(Record):
+class Requirements(Record, frozen=True):
     """What an attempt occupies while it runs, and where it may run."""
 
     slots: float = 1.0
@@ -124,7 +124,7 @@ class Requirements(Record):
     runtime: str = ""  # by name; empty: any
 
 
-class Retry(Record):
+class Retry(Record, frozen=True):
     """When a failed or lost attempt is followed by another."""
 
     max_attempts: int = 1  # attempts that may fail, the last one included
@@ -134,14 +134,14 @@ class Retry(Record):
     on: list[str] = []  # names of exceptions that are worth another attempt; empty: all
 
 
-class File(Record):
+class File(Record, frozen=True):
     """A file that goes with a script: where it lies in the attempt's folder, and its content."""
 
     path: str
     content: Blob
 
 
-class Options(Record):
+class Options(Record, frozen=True):
     """Everything about a task but its id and arguments; one record is shared by all the tasks of a ``map``."""
 
     kind: Kind
@@ -168,7 +168,7 @@ class Options(Record):
     key: str = ""  # the caller's own name of the task, if its id was made from one
 
 
-class ErrorInfo(Record):
+class ErrorInfo(Record, frozen=True):
     """What went wrong, in a form that a person can read and a program can test."""
 
     reason: Reason
@@ -180,7 +180,7 @@ class ErrorInfo(Record):
     bases: list[str] = []  # names of the exception's classes, for ``Retry.on``
 
 
-class Started(Record):
+class Started(Record, frozen=True):
     """An attempt began ``age`` seconds before this was sent."""
 
     task: TaskId
@@ -188,7 +188,7 @@ class Started(Record):
     age: float
 
 
-class Ended(Record):
+class Ended(Record, frozen=True):
     """An attempt is over on its runtime, and its whole process tree is gone."""
 
     task: TaskId
@@ -200,7 +200,7 @@ class Ended(Record):
     age: float = 0.0  # seconds between the end and the sending
 
 
-class LogRecord(Record):
+class LogRecord(Record, frozen=True):
     """A line of output, or a structured record, of one attempt."""
 
     task: TaskId
@@ -212,7 +212,7 @@ class LogRecord(Record):
     fields: dict[str, Any] = {}
 
 
-class Held(Record):
+class Held(Record, frozen=True):
     """One attempt that a runtime has: what it tells a controller that has just come back."""
 
     task: TaskId
@@ -221,7 +221,7 @@ class Held(Record):
     age: float = 0.0  # seconds since it started, if it has
 
 
-class RuntimeInfo(Record):
+class RuntimeInfo(Record, frozen=True):
     """What a runtime offers."""
 
     name: str
@@ -240,7 +240,7 @@ class RuntimeInfo(Record):
     by_value: bool = False  # runs cloudpickled code
 
 
-class Estimate(Record):
+class Estimate(Record, frozen=True):
     """Seconds from now until something happens. ``known`` is false until enough has been seen, and ``why`` says so."""
 
     expectation: float
@@ -251,7 +251,7 @@ class Estimate(Record):
     why: str = ""
 
 
-class Outcome(Record):
+class Outcome(Record, frozen=True):
     """The end of a task, as its client gets it."""
 
     task: TaskId
@@ -266,7 +266,7 @@ class Outcome(Record):
     predicted: float = -1.0  # seconds of waiting predicted when it was submitted; below 0: unknown
 
 
-class Transition(Record):
+class Transition(Record, frozen=True):
     """One step in a task's story."""
 
     at: float
@@ -276,7 +276,7 @@ class Transition(Record):
     attempt: int = 0
 
 
-class TaskInfo(Record):
+class TaskInfo(Record, frozen=True):
     """All that is known of a task but its arguments and result."""
 
     task: TaskId
@@ -298,7 +298,7 @@ class TaskInfo(Record):
     result_size: int = -1
 
 
-class JobInfo(Record):
+class JobInfo(Record, frozen=True):
     """How far a job is: the number of its tasks by status."""
 
     job: str
@@ -307,7 +307,7 @@ class JobInfo(Record):
     last_ended: float = 0.0
 
 
-class RuntimeState(Record):
+class RuntimeState(Record, frozen=True):
     """A runtime as the controller sees it."""
 
     info: RuntimeInfo
@@ -325,7 +325,7 @@ class RuntimeState(Record):
     drain: Estimate | None = None
 
 
-class QueueState(Record):
+class QueueState(Record, frozen=True):
     """The expected waiting time for one target on one runtime."""
 
     runtime: str

@@ -182,7 +182,8 @@ class Session:
         silence = now - self._heard
         if silence > self.heartbeat * SILENT_HEARTBEATS:
             return self._lose(now, f"no word from the broker for {silence:.1f} s")
-        if silence >= self.heartbeat and now - self._pinged >= self.heartbeat:
+        # Not only when nothing was heard: the broker, too, must hear that a peer lives which only listens.
+        if now - self._pinged >= self.heartbeat:
             self._pinged = now
             return [Send(Ping(now))]
         return []

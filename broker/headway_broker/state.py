@@ -1,0 +1,44 @@
+"""What the broker knows: its peers, the topics they follow, and how often what happened."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Peer:
+    """Somebody who has said hello. ``route`` changes when it connects anew; ``name`` stays."""
+
+    name: bytes
+    role: str
+    route: bytes
+    instance: bytes
+    since: float
+    heard: float
+    software: str = ""
+    topics: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class BrokerState:
+    """The tables, each kept consistent with the others by the core alone."""
+
+    instance: bytes
+    started: float
+    by_route: dict[bytes, Peer] = field(default_factory=dict)
+    by_name: dict[bytes, Peer] = field(default_factory=dict)
+    topics: dict[str, dict[bytes, Peer]] = field(default_factory=dict)  # topic → subscribers by name
+    controller: Peer | None = None
+    counters: Counter[str] = field(default_factory=Counter)
+
+    def validate(self) -> None:
+        """Raise AssertionError where two tables disagree."""
+        assert set(self.by_name) == {peer.name for peer in self.by_route.values()}, "names and routes differ"
+        for route, peer in self.by_route.items():
+            assert peer.route == route and self.by_name[peer.name] is peer, f"peer {peer.name!r} is filed wrongly"
+            assert all(peer.name in self.topics[topic] for topic in peer.topics), f"{peer.name!r} misses a topic"
+        for topic, subscribers in self.topics.items():
+            assert subscribers, f"topic {topic!r} is kept without a subscriber"
+            assert all(topic in peer.topics for peer in subscribers.values()), f"topic {topic!r} has a stranger"
+        assert self.controller is None or self.by_route[self.controller.route] is self.controller

@@ -1,0 +1,316 @@
+"""Clients: what they ask to be done, who waits for what, and the delivery of ends. Pure.
+
+An end is delivered when it is stored, in batches that the client acknowledges. A client that is away is not written to:
+when it is back it says what it still waits for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from headway_bus.handover import Batch
+from headway_bus.ids import TaskId, short_text, text_of
+from headway_bus.messages import (
+    Accepted,
+    Await,
+    Cancel,
+    Changed,
+    Denied,
+    DrainRuntime,
+    Group,
+    Received,
+    Submit,
+    TasksEnded,
+)
+from headway_bus.records import ENDS, Code, ErrorInfo, Estimate, Outcome, Reason, Status
+from headway_controller.checks import find_cycle, find_fault, find_task_fault
+from headway_controller.effects import ReadOutcomes
+from headway_controller.fleet import Fleet
+from headway_controller.life import Life
+from headway_controller.placement import Scheduler
+from headway_controller.state import Bytes, Client, ControllerState, Ended, PendingCancel, Queued, Task
+from headway_controller.store.protocol import NewTasks
+from headway_controller.turn import Turn
+from headway_controller.values import pack_outcome, size_of, unpack_value
+
+WINDOW_BATCHES = 64
+"""Batches of ends that may be unacknowledged by one client."""
+
+WINDOW_BYTES = 64 * 1024 * 1024
+BATCH_COUNT = 1_000
+BATCH_BYTES = 1_048_576
+
+
+class Audience:
+    """The clients."""
+
+    def __init__(
+        self,
+        state: ControllerState,
+        turn: Turn,
+        scheduler: Scheduler,
+        life: Life,
+        fleet: Fleet,
+        max_tasks: int,
+        payload_limit: int,
+    ) -> None:
+        self.state = state
+        self.turn = turn
+        self.scheduler = scheduler
+        self.life = life
+        self.fleet = fleet
+        self.max_tasks = max_tasks
+        self.payload_limit = payload_limit
+        self.refusing = ""
+        """Why submissions are refused at present; empty: they are not."""
+
+    # ------------------------------------------------------------------------------------------- submissions
+
+    def on_submit(self, name: str, message: Submit, frames: Sequence[Bytes], now: float) -> None:
+        """New tasks, whole or not at all; those that are known already stay as they are."""
+        fault = self._find_fault(message, len(frames))
+        if fault is not None:
+            self.state.counters[f"submissions.denied.{fault[0]}"] += 1
+            self.turn.send(name, Denied(message.request, *fault))
+            return
+        self._client(name)
+        known = 0
+        admitted: list[Task] = []
+        for group in message.groups:
+            new, old = self._admit_group(name, group, message.watch, frames, now)
+            admitted += new
+            known += len(old)
+            if old and message.watch:
+                self._watch(name, old)
+        count = len(admitted)
+        runtime, starts = self._predict(message.groups, admitted, now)
+        accepted = Accepted(message.request, count + known, known, runtime, starts)
+        self.turn.due.accepted.append((name, accepted))
+        self.turn.due.new.append(admitted)
+        self.state.counters["tasks.accepted"] += count
+        self.state.counters["tasks.repeated"] += known
+
+    def _admit_group(
+        self, name: str, group: Group, watch: bool, frames: Sequence[Bytes], now: float
+    ) -> tuple[list[Task], list[TaskId]]:
+        life, tasks = self.life, self.state.tasks
+        options = group.options
+        submitted = now + life.wall_offset
+        watchers = (name,) if watch else ()
+        queued = Queued(now)
+        new: list[Task] = []
+        known: list[TaskId] = []
+        ready: list[TaskId] = []
+        rows: list[tuple[TaskId, object]] = []
+        for task_id, payload in group.tasks:
+            if task_id in tasks or task_id in life.recent:
+                known.append(task_id)
+                continue
+            value = unpack_value(payload, frames)
+            task = Task(task_id, options, value, name, submitted, queued, watchers=watchers)
+            new.append(task)
+            rows.append((task_id, value))
+            if life.admit(task, now):
+                ready.append(task_id)
+        if ready:
+            self.scheduler.enqueue_many(options, ready, now)
+        if rows:
+            self.turn.store(NewTasks(options, submitted, name, rows))  # type: ignore[arg-type]
+        return new, known
+
+    def _find_fault(self, message: Submit, frames: int) -> tuple[Code, str] | None:
+        if self.refusing:
+            return Code.STORE, self.refusing
+        count = sum(len(group.tasks) for group in message.groups)
+        if len(self.state.tasks) + count > self.max_tasks:
+            return (
+                Code.LIMIT,
+                f"{len(self.state.tasks)} tasks wait; at most {self.max_tasks} (setting controller.max_tasks)",
+            )
+        parents: dict[TaskId, list[TaskId]] = {}
+        for group in message.groups:
+            text = find_fault(group.options) or find_task_fault(group, frames, self.payload_limit)
+            if text:
+                return Code.INVALID, text
+            if group.options.after:
+                parents.update((task_id, group.options.after) for task_id, _ in group.tasks)
+        return self._find_dependency_fault(message, parents) if parents else None
+
+    def _find_dependency_fault(self, message: Submit, parents: dict[TaskId, list[TaskId]]) -> tuple[Code, str] | None:
+        circle = find_cycle(parents)
+        if circle:
+            path = " → ".join(short_text(each) for each in [*circle, circle[0]])
+            return Code.CYCLE, f"these tasks come after one another in a circle: {path}"
+        here = {task_id for group in message.groups for task_id, _ in group.tasks}
+        for task_id, after in parents.items():
+            for parent in after:
+                if parent not in here and self.life.status(parent) is None:
+                    return (
+                        Code.NOT_FOUND,
+                        f"task {short_text(task_id)} comes after {text_of(parent)}, which is not known",
+                    )
+        return None
+
+    def _predict(self, groups: Sequence[Group], admitted: list[Task], now: float) -> tuple[str, Estimate | None]:
+        if not admitted:
+            return "", None
+        if not hasattr(self.scheduler, "waiting"):
+            return "", None
+        runtime, starts, _ = self.scheduler.waiting(groups[0].options, now)
+        if starts.known:
+            for task in admitted:
+                task.predicted = starts.expectation
+        return runtime, starts
+
+    def unknown_ids(self, message: Submit) -> list[TaskId]:
+        """Ids in a submission that only the store may know: what they come after, and what was named or sent before."""
+        found: list[TaskId] = []
+        for group in message.groups:
+            found += [parent for parent in group.options.after if self.life.status(parent) is None]
+            if group.options.key or message.again:
+                found += [task_id for task_id, _ in group.tasks if self.life.status(task_id) is None]
+        return found
+
+    # ------------------------------------------------------------------------------------------- waiting for ends
+
+    def on_await(self, name: str, message: Await, now: float) -> None:
+        """A client says what it still waits for."""
+        self._client(name)
+        self._watch(name, message.tasks)
+        self.turn.send(name, Accepted(message.request, len(message.tasks)))
+
+    def _watch(self, name: str, task_ids: Iterable[TaskId]) -> None:
+        to_read = []
+        for task_id in task_ids:
+            task = self.state.tasks.get(task_id)
+            if task is None:
+                to_read.append(task_id)
+            elif name not in task.watchers:
+                task.watchers = (*task.watchers, name)
+        if to_read:
+            self.turn.effects.append(ReadOutcomes(name, to_read))
+
+    def on_outcomes(self, name: str, outcomes: Sequence[Outcome], missing: Sequence[TaskId], now: float) -> None:
+        """What the store said of tasks that a client waits for."""
+        client = self._client(name)
+        client.ready.extend(outcomes)
+        text = (
+            "this controller does not know the task: it was purged, or the controller keeps nothing (durability memory)"
+        )
+        for task_id in missing:
+            task = self.state.tasks.get(task_id)
+            if task is not None:  # it came in while the store was being read
+                task.watchers = (*task.watchers, name)
+            else:
+                client.ready.append(Outcome(task_id, Status.FAILED, 0, error=ErrorInfo(Reason.LOST, text)))
+        self.deliver(client, now)
+
+    def on_received(self, name: str, message: Received, now: float) -> None:
+        """Batches that arrived; the window moves on."""
+        client = self._client(name)
+        client.outbox.acknowledge(message.batches)
+        self.deliver(client, now)
+
+    def on_gone(self, name: str) -> None:
+        """A client went away, or was cut off. Its tasks go on; it will say what it waits for when it is back."""
+        client = self.state.clients.pop(name, None)
+        if client is not None:
+            client.connected = False
+            client.outbox.clear()
+            client.ready.clear()
+
+    def on_ended_stored(self, tasks: Iterable[Task], now: float) -> None:
+        """These ends are stored: tell those who wait."""
+        clients: dict[str, Client] = {}
+        for task in tasks:
+            state = task.state
+            assert isinstance(state, Ended)
+            for name in task.watchers:
+                client = self.state.clients.get(name)
+                if client is not None:
+                    client.ready.append(state.outcome)
+                    clients[name] = client
+            self.life.forget(task)
+        for client in clients.values():
+            self.deliver(client, now)
+
+    def deliver(self, client: Client, now: float) -> None:
+        """Send as many ends as the client's window allows."""
+        outbox, ready = client.outbox, client.ready
+        while ready and len(outbox) < WINDOW_BATCHES and outbox.weight < WINDOW_BYTES:
+            frames: list[Bytes] = []
+            outcomes: list[Outcome] = []
+            size = 0
+            while ready and len(outcomes) < BATCH_COUNT and size < BATCH_BYTES:
+                outcome = ready.popleft()
+                size += size_of(outcome.result) if not isinstance(outcome.result, int) else 0
+                outcomes.append(pack_outcome(outcome, frames))
+            self._send_batch(client, outbox.add((outcomes, frames), size + 64 * len(outcomes)), now)
+
+    def resend(self, client: Client, now: float) -> None:
+        """Send overdue batches again."""
+        for batch in client.outbox.due(now):
+            self.state.counters["repeats.ended"] += 1
+            self._send_batch(client, batch, now)
+
+    def _send_batch(self, client: Client, batch: Batch[tuple[list[Outcome], list[Bytes]]], now: float) -> None:
+        client.outbox.sent(batch, now)
+        outcomes, frames = batch.content
+        self.turn.send(client.name, TasksEnded(batch.number, outcomes), tuple(frames))
+
+    def _client(self, name: str) -> Client:
+        client = self.state.clients.get(name)
+        if client is None:
+            client = self.state.clients[name] = Client(name)
+        return client
+
+    # ------------------------------------------------------------------------------------------- verbs
+
+    def on_cancel(self, name: str, message: Cancel, now: float) -> None:
+        """Cancel; the answer waits until nothing of it runs any more."""
+        refused: list[tuple[str, str]] = []
+        tasks: list[Task] = []
+        for task_id in message.tasks:
+            task = self.state.tasks.get(task_id)
+            if task is None or isinstance(task.state, Ended):
+                status = self.life.status(task_id)
+                refused.append(
+                    (text_of(task_id), f"it has {status}" if status in ENDS else "it is not known, or has ended")
+                )
+            else:
+                tasks.append(task)
+        if message.job and (job := self.state.jobs.get(message.job)) is not None:
+            tasks += [self.state.tasks[task_id] for task_id in job.tasks]
+        tasks = [task for task in tasks if not isinstance(task.state, Ended)]
+        to_stop = [task for task in tasks if not self.life.cancel(task, now)]
+        self.fleet.stop(to_stop, "cancelled")
+        pending = PendingCancel(name, message.request, {task.id for task in to_stop}, len(tasks), refused)
+        if to_stop:
+            self.state.cancels.append(pending)
+        else:
+            self._answer_cancel(pending)
+
+    def check_cancels(self) -> None:
+        """Answer the cancels of which nothing is left to stop."""
+        for pending in list(self.state.cancels):
+            tasks = self.state.tasks
+            pending.left = {each for each in pending.left if each in tasks and not isinstance(tasks[each].state, Ended)}
+            if not pending.left:
+                self.state.cancels.remove(pending)
+                self._answer_cancel(pending)
+
+    def _answer_cancel(self, pending: PendingCancel) -> None:
+        self.turn.due.replies.append((pending.client, Changed(pending.request, pending.count, pending.refused)))
+
+    def on_drain(self, name: str, message: DrainRuntime, now: float) -> None:
+        """Drain a runtime, or take that back."""
+        runtime = self.state.runtimes.get(message.runtime)
+        if runtime is None or runtime.state == "offline":
+            known = (
+                ", ".join(sorted(each for each, it in self.state.runtimes.items() if it.state != "offline")) or "none"
+            )
+            text = f"no runtime {message.runtime!r} is online; online: {known}"
+            self.turn.send(name, Denied(message.request, Code.NOT_FOUND, text))
+            return
+        self.fleet.set_drain(message.runtime, not message.resume, now)
+        self.turn.send(name, Changed(message.request, 1))

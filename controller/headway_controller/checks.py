@@ -1,0 +1,127 @@
+"""What is refused before it is stored: options that cannot be kept, dependencies that can never be met."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from headway_bus.ids import ID_BYTES, TaskId, short_text
+from headway_bus.messages import Group
+from headway_bus.records import Blob, Kind, Options
+
+MAX_TEXT = 1_000
+MAX_TARGET = 100_000  # a shell line may be long
+MAX_META = 1_000
+MAX_META_TEXT = 1_000
+MAX_DEPENDENCIES = 100_000
+LONGEST = 10 * 365 * 86_400.0
+"""Seconds beyond which a delay or a limit is taken for a mistake of units."""
+
+
+def find_fault(options: Options) -> str:
+    """What is wrong with a task's options, with the field, the value and what was expected; empty if nothing is."""
+    if not options.target or len(options.target) > MAX_TARGET or "\0" in options.target:
+        return f"target: expected 1 to {MAX_TARGET} characters without NUL, got {len(options.target)}"
+    for field in ("name", "job", "queue", "key"):
+        text = getattr(options, field)
+        if len(text) > MAX_TEXT:
+            return f"{field}: {len(text)} characters, at most {MAX_TEXT} are kept"
+    if options.kind == Kind.CALL and not options.by_value and not _is_import_path(options.target):
+        return f"target: {options.target[:80]!r} is not an import path; expected package.module:function"
+    return _find_number_fault(options) or _find_dependency_fault(options) or _find_meta_fault(options)
+
+
+def _is_import_path(target: str) -> bool:
+    module, colon, name = target.partition(":")
+    return bool(colon) and all(part.isidentifier() for part in [*module.split("."), *name.split(".")])
+
+
+def _find_number_fault(options: Options) -> str:
+    requirements, retry = options.requirements, options.retry
+    seconds: dict[str, float] = {
+        "delay": options.delay,
+        "timeout_start": options.timeout_start,
+        "timeout_run": options.timeout_run,
+        "grace": options.grace,
+        "retry.backoff": retry.backoff,
+        "retry.backoff_max": retry.backoff_max,
+    }
+    for field, value in seconds.items():
+        if not 0 <= value <= LONGEST:
+            return f"{field}: {value!r} s; expected 0 to {LONGEST:.0f}"
+    amounts = {
+        "slots": requirements.slots,
+        "cpu": requirements.cpu,
+        "memory": requirements.memory,
+        "gpu": requirements.gpu,
+    }
+    for field, amount in {**amounts, **requirements.custom}.items():
+        if not (math.isfinite(amount) and amount >= 0):
+            return f"requirements.{field}: {amount!r}; expected a number from 0 up"
+    if not 1 <= retry.max_attempts <= 1_000_000 or not 0 <= retry.max_losses <= 1_000_000:
+        return f"retry: {retry.max_attempts} attempts and {retry.max_losses} losses; expected at least 1 and 0"
+    if not -(10**9) <= options.priority <= 10**9:
+        return f"priority: {options.priority}; expected -1000000000 to 1000000000"
+    if math.isnan(options.retention):
+        return "retention: not a number; expected seconds"
+    return ""
+
+
+def _find_dependency_fault(options: Options) -> str:
+    if len(options.after) > MAX_DEPENDENCIES:
+        return f"after: {len(options.after)} tasks; at most {MAX_DEPENDENCIES}"
+    if any(len(parent) != ID_BYTES for parent in options.after):
+        return f"after: expected ids of {ID_BYTES} bytes"
+    if options.after_count not in ("all", "any"):
+        return f"after_count: {options.after_count!r}; expected 'all' or 'any'"
+    if options.after_end not in ("success", "always"):
+        return f"after_end: {options.after_end!r}; expected 'success' or 'always'"
+    return ""
+
+
+def _find_meta_fault(options: Options) -> str:
+    if len(options.meta) > MAX_META:
+        return f"meta: {len(options.meta)} keys; at most {MAX_META}"
+    for key, value in options.meta.items():
+        if len(key) > MAX_META_TEXT or (isinstance(value, str) and len(value) > MAX_META_TEXT):
+            return f"meta: {key[:40]!r} is longer than {MAX_META_TEXT} characters"
+    return ""
+
+
+def find_task_fault(group: Group, frames: int, payload_limit: int) -> str:
+    """What is wrong with the ids or payloads of a group; empty if nothing is."""
+    for task_id, payload in group.tasks:
+        if len(task_id) != ID_BYTES:
+            return f"a task id of {len(task_id)} bytes; expected {ID_BYTES}"
+        if isinstance(payload, int):
+            if not 0 <= payload < frames:
+                return f"task {short_text(task_id)}: payload frame {payload} of {frames}"
+        elif isinstance(payload, Blob) and not (len(payload.hash) == 32 and 0 <= payload.size <= payload_limit):
+            return f"task {short_text(task_id)}: a blob of {payload.size} bytes; at most {payload_limit}"
+    return ""
+
+
+def find_cycle(parents: Mapping[TaskId, Sequence[TaskId]]) -> list[TaskId]:
+    """A circle among new tasks, as the ids along it; empty if there is none. Known tasks cannot be part of one."""
+    done: set[TaskId] = set()
+    for start in parents:
+        if start in done:
+            continue
+        # An iterator for each step, so that a chain of 100,000 tasks needs no recursion.
+        stack: list[Iterator[TaskId]] = [iter(parents[start])]
+        path = [start]
+        on_path = {start}
+        while stack:
+            for parent in stack[-1]:
+                if parent in on_path:
+                    return path[path.index(parent) :]
+                if parent in parents and parent not in done:
+                    stack.append(iter(parents[parent]))
+                    path.append(parent)
+                    on_path.add(parent)
+                    break
+            else:
+                stack.pop()
+                done.add(path[-1])
+                on_path.discard(path.pop())
+    return []

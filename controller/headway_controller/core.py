@@ -1,0 +1,285 @@
+"""The controller's mind: events and the time go in, effects come out. Pure.
+
+A wake-up is a *turn*: any number of ``on_…`` calls, then ``finish``, which dispatches, gathers and gives out the effects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from headway_bus.errors import StoreError
+from headway_bus.ids import TaskId, text_of
+from headway_bus.messages import (
+    Await,
+    Cancel,
+    Changed,
+    Denied,
+    DrainRuntime,
+    Heartbeat,
+    Message,
+    PeerChanged,
+    Peers,
+    Received,
+    Register,
+    Report,
+    RuntimeLeaving,
+    Submit,
+    TopicsChanged,
+    Undeliverable,
+)
+from headway_bus.records import Code, Outcome, Status
+from headway_controller.audience import Audience
+from headway_controller.effects import Effect, ReadOutcomes
+from headway_controller.fleet import Fleet
+from headway_controller.life import Life
+from headway_controller.placement import Scheduler
+from headway_controller.state import Assigned, ControllerState, Ended, Running
+from headway_controller.store.protocol import DropTasks, NewTasks, StoredTask
+from headway_controller.turn import FollowUp, Turn
+
+STORE_RETRY = 1.0
+"""Seconds after which ends that could not be stored are offered to the store again."""
+
+RUNTIME_ROLES = frozenset({"runtime", "edge"})
+
+
+class Controller:
+    """All of the controller but its sockets, its threads and its clock."""
+
+    def __init__(
+        self,
+        instance: bytes,
+        scheduler: Scheduler,
+        *,
+        wall_offset: float = 0.0,
+        heartbeat: float = 2.0,
+        missed_heartbeats: float = 2.0,
+        max_tasks: int = 10_000_000,
+        payload_limit: int = 1 << 30,
+        seed: int = 0,
+    ) -> None:
+        self.state = ControllerState(instance)
+        self.scheduler = scheduler
+        self.turn = Turn()
+        self.life = Life(self.state, self.turn, scheduler, wall_offset, seed)
+        self.fleet = Fleet(self.state, self.turn, scheduler, self.life, heartbeat, missed_heartbeats)
+        self.audience = Audience(self.state, self.turn, scheduler, self.life, self.fleet, max_tasks, payload_limit)
+        self.heartbeat = heartbeat
+        self._unstored = FollowUp()
+        self._store_retry_at = 0.0
+        self._paused = False
+
+    # ------------------------------------------------------------------------------------------- events
+
+    def on_message(self, source: str, message: Message, frames: Sequence[bytes | memoryview], now: float) -> bool:
+        """A message from a peer or (empty source) the broker. False if it is none of the core's."""
+        match message:
+            case Report():
+                self.fleet.on_report(source, message, frames, now)
+            case Submit():
+                self.audience.on_submit(source, message, frames, now)
+            case Received():
+                self.audience.on_received(source, message, now)
+            case Heartbeat():
+                self.fleet.on_heartbeat(source, message, now)
+            case Register():
+                self.fleet.on_register(source, message, now)
+            case Await():
+                self.audience.on_await(source, message, now)
+            case Cancel():
+                self.audience.on_cancel(source, message, now)
+            case DrainRuntime():
+                self.audience.on_drain(source, message, now)
+            case RuntimeLeaving():
+                self.turn.note("info", "runtime leaves", runtime=source, reason=message.reason)
+            case PeerChanged() | Peers() | TopicsChanged() | Undeliverable():
+                self._on_broker(message, now)
+            case _:
+                return False
+        return True
+
+    def finish(self, now: float) -> list[Effect]:
+        """The end of a wake-up: place what can be placed, and give out all that has gathered."""
+        if self.state.cancels:
+            self.audience.check_cancels()
+        if not self._paused:
+            self.fleet.dispatch(now)
+        return self.turn.finish()
+
+    def on_time(self, now: float) -> None:
+        """Time has passed: timers, silence, repeats. Call several times per heartbeat and at ``next_time``."""
+        self.fleet.on_time(now)
+        for task in self.life.on_time(now):
+            self.fleet.take_back(task.runtime, [(task.id, task.attempt)])
+        for runtime in self.state.runtimes.values():
+            self.fleet.resend(runtime, now)
+        for client in self.state.clients.values():
+            self.audience.resend(client, now)
+        if not self._unstored.is_empty() and now >= self._store_retry_at:
+            self._offer_again(now)
+
+    def on_stood_still(self, now: float) -> None:
+        """The process was suspended; see ``Fleet.on_stood_still``."""
+        self.fleet.on_stood_still(now)
+
+    def next_time(self) -> float | None:
+        """When ``on_time`` has something to do, if that is known."""
+        return self.life.next_time()
+
+    def pause(self, paused: bool) -> None:
+        """Stop, or go on, giving work to runtimes; everything else goes on."""
+        self._paused = paused
+
+    @property
+    def is_paused(self) -> bool:
+        return self._paused
+
+    def _on_broker(self, message: Message, now: float) -> None:
+        match message:
+            case PeerChanged(name, role, _, how):
+                self._on_peer(name, role, how, now)
+            case Peers(peers):
+                present = {peer.name for peer in peers}
+                for name in [each for each in self.state.clients if each not in present]:
+                    self.audience.on_gone(name)
+            case TopicsChanged(added, removed):
+                self.state.topics.update(added)
+                self.state.topics.difference_update(removed)
+            case Undeliverable(target, kind, code, _):
+                self.state.counters[f"undeliverable.{kind}"] += 1
+                if code == Code.UNKNOWN_TARGET:
+                    self.fleet.on_gone(target, now)
+                    self.audience.on_gone(target)
+
+    def _on_peer(self, name: str, role: str, how: str, now: float) -> None:
+        if role in RUNTIME_ROLES:
+            if how == "bye":
+                self.fleet.on_bye(name, now)
+            elif how == "gone":
+                self.fleet.on_gone(name, now)
+        else:
+            # Gone, or here on a new connection: what was on its way to it is void, and it will say what it waits for.
+            self.audience.on_gone(name)
+
+    # ------------------------------------------------------------------------------------------- the store's answers
+
+    def on_stored(self, ticket: int, error: StoreError | None, known: Sequence[TaskId], now: float) -> None:
+        """A write is committed, or none of it is."""
+        follow = self.turn.waiting.pop(ticket)
+        if error is not None:
+            self._on_store_failed(follow, error, now)
+            return
+        if self.audience.refusing:
+            self.audience.refusing = ""
+            self.turn.note("info", "the store takes writes again")
+        for name, accepted in follow.accepted:
+            self.turn.send(name, accepted)
+        if known:
+            self._on_known(known)
+        self.audience.on_ended_stored((task for task in follow.ended if isinstance(task.state, Ended)), now)
+        for (runtime, instance), batches in follow.settled.items():
+            self.fleet.settle(runtime, instance, batches)
+        for name, reply in follow.replies:
+            self.turn.send(name, reply)
+
+    def _on_known(self, known: Sequence[TaskId]) -> None:
+        """Tasks that were taken for new had ended before: the store's end stands, this copy is taken back."""
+        for task_id in known:
+            task = self.state.tasks.get(task_id)
+            if task is None or task.attempt or isinstance(task.state, Running | Assigned | Ended):
+                continue
+            self.life.discard([task])
+            for name in task.watchers:
+                self.turn.effects.append(ReadOutcomes(name, [task_id]))
+
+    def _on_store_failed(self, follow: FollowUp, error: StoreError, now: float) -> None:
+        if not self.audience.refusing:
+            self.turn.note("error", "the store cannot write; submissions are refused", reason=str(error))
+        self.audience.refusing = f"the store cannot write: {error}"
+        self.state.counters["store.failures"] += 1
+        for (name, accepted), tasks in zip(follow.accepted, follow.new, strict=True):
+            self.turn.send(name, Denied(accepted.request, Code.STORE, self.audience.refusing))
+            begun = [task for task in tasks if isinstance(task.state, Assigned | Running)]
+            self.fleet.stop(begun, "the submission could not be stored")
+            self.life.discard(tasks)
+        # Ends and updates of tasks that were accepted before are kept, and so are their reports on the runtimes.
+        kept = self._unstored
+        kept.operations += [each for each in follow.operations if not isinstance(each, NewTasks)]
+        kept.ended += [task for task in follow.ended if self.state.tasks.get(task.id) is task]
+        kept.replies += follow.replies
+        for runtime, batches in follow.settled.items():
+            kept.settled.setdefault(runtime, []).extend(batches)
+        self._store_retry_at = now + STORE_RETRY
+
+    def _offer_again(self, now: float) -> None:
+        kept, self._unstored = self._unstored, FollowUp()
+        due = self.turn.due
+        due.operations = [*kept.operations, *due.operations]
+        due.ended = [*kept.ended, *due.ended]
+        due.replies = [*kept.replies, *due.replies]
+        for runtime, batches in kept.settled.items():
+            due.settled.setdefault(runtime, [])[:0] = batches
+
+    def on_outcomes(self, name: str, outcomes: Sequence[Outcome], missing: Sequence[TaskId], now: float) -> None:
+        """The answer to a ``ReadOutcomes``."""
+        self.audience.on_outcomes(name, outcomes, missing, now)
+
+    def restore(
+        self, stored: Sequence[StoredTask], statuses: Mapping[TaskId, Status], now: float, until: float
+    ) -> None:
+        """Take in what an earlier controller left unfinished. Until ``until`` the runtimes may claim what they have."""
+        for task in stored:
+            self.life.restore(task, now, until, statuses)
+
+    def revive(
+        self, client: str, request: int, stored: Sequence[StoredTask], refused: list[tuple[str, str]], now: float
+    ) -> None:
+        """Run ended tasks again, as if they had just been submitted."""
+        count = 0
+        for each in stored:
+            if each.end is None or each.task in self.state.tasks:
+                refused.append((text_of(each.task), "it has not ended"))
+                continue
+            self.life.revive(each, now)
+            count += 1
+        self.turn.due.replies.append((client, Changed(request, count, refused)))
+
+    def purge(self, client: str, answer: Changed, tasks: Sequence[TaskId]) -> None:
+        """Forget ended tasks; the answer goes out when the store has forgotten them."""
+        for task_id in tasks:
+            self.life.recent.pop(task_id, None)
+        self.turn.store(DropTasks(tasks))
+        self.turn.due.replies.append((client, answer))
+
+    # ------------------------------------------------------------------------------------------- the truth
+
+    def validate(self) -> None:
+        """Raise AssertionError where two tables disagree. Costs time in proportion to everything."""
+        self.scheduler.validate()
+        state = self.state
+        for task_id, task in state.tasks.items():
+            assert task.id == task_id
+            if isinstance(task.state, Assigned | Running):
+                runtime = state.runtimes.get(task.state.runtime)
+                assert runtime is not None and runtime.state != "offline", f"{text_of(task_id)} is on a lost runtime"
+                assert runtime.held.get(task_id) == task.attempt or isinstance(task.state, Running), text_of(task_id)
+            if task.options.job:
+                assert task_id in state.jobs[task.options.job].tasks, f"{text_of(task_id)} is missing from its job"
+        for name, job in state.jobs.items():
+            assert all(each in state.tasks for each in job.tasks), f"job {name!r} holds ended tasks"
+
+    def describe(self) -> dict[str, Any]:
+        """Numbers of the present state, for ``headway doctor`` and the metrics."""
+        by_state: dict[str, int] = {}
+        for task in self.state.tasks.values():
+            name = type(task.state).__name__.lower()
+            by_state[name] = by_state.get(name, 0) + 1
+        return {
+            "tasks": by_state,
+            "runtimes": {name: runtime.state for name, runtime in self.state.runtimes.items()},
+            "clients": len(self.state.clients),
+            "unstored": len(self._unstored.operations),
+            "refusing": self.audience.refusing,
+            "paused": self._paused,
+        }

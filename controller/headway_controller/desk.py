@@ -1,0 +1,242 @@
+"""The controller's information desk: what is asked of tasks, logs, jobs and runtimes. Nothing here changes anything.
+
+What lives is answered from memory, what has ended from the store. Store reads block, so they run in a thread, and the
+answer follows when they are done.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Protocol, TypeVar
+
+from headway_bus.errors import Refused
+from headway_bus.ids import SHORT_CHARACTERS, TaskId, is_id_prefix, named_task_id, parse_task_id, text_of
+from headway_bus.messages import (
+    AskController,
+    AskJobs,
+    AskLogs,
+    AskResult,
+    AskRuntimes,
+    AskTask,
+    AskTasks,
+    ControllerState,
+    JobPage,
+    LogPage,
+    Message,
+    ResultFound,
+    RuntimePage,
+    TaskFound,
+    TaskPage,
+)
+from headway_bus.records import ENDS, Code, JobInfo, Status, TaskInfo
+from headway_controller.core import Controller
+from headway_controller.state import Bytes, Ended, status_of
+from headway_controller.store import Store, StoredTask, TaskFilter
+from headway_controller.store.protocol import UNFINISHED
+from headway_controller.values import pack_outcome
+from headway_controller.views import info_of_stored, info_of_task, outcome_of_stored, state_of_runtime
+
+MAX_PAGE = 10_000
+
+Result = TypeVar("Result")
+Answer = tuple[Message, list[Bytes]]
+
+
+class Shell(Protocol):
+    """What the desk needs of the service."""
+
+    core: Controller
+    store: Store
+
+    async def read(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Run a blocking read of the store in a thread."""
+
+    def now(self) -> float:
+        """The core's clock."""
+
+
+class Desk:
+    """Answers questions. ``answers`` maps a message's class to the method that answers it."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+        self.answers: dict[type[Message], Callable[[Any], Awaitable[Answer]]] = {
+            AskTasks: self._tasks,
+            AskTask: self._task,
+            AskResult: self._result,
+            AskLogs: self._logs,
+            AskJobs: self._jobs,
+            AskRuntimes: self._runtimes,
+            AskController: self._controller,
+        }
+
+    # ------------------------------------------------------------------------------------------- tasks
+
+    async def _tasks(self, ask: AskTasks) -> Answer:
+        limit = max(1, min(ask.limit, MAX_PAGE))
+        wanted = set(ask.status)
+        if wanted and not wanted & ENDS:
+            found = self._live_page(ask, limit)
+        else:
+            found = await self._stored_page(ask, limit)
+        last = found[-1].task if len(found) == limit else TaskId(b"")
+        return TaskPage(ask.request, found, last), []
+
+    def _live_page(self, ask: AskTasks, limit: int) -> list[TaskInfo]:
+        core = self._shell.core
+        tasks: Iterable[TaskId] = core.state.tasks
+        if ask.job:
+            job = core.state.jobs.get(ask.job)
+            tasks = job.tasks if job is not None else ()
+        wanted = set(ask.status)
+        chosen = sorted(
+            (
+                each
+                for each in tasks
+                if status_of(core.state.tasks[each]) in wanted and (not ask.before or each < ask.before)
+            ),
+            reverse=True,
+        )
+        infos: list[TaskInfo] = []
+        for task_id in chosen:
+            info = info_of_task(core.state.tasks[task_id], core.life.wall_offset)
+            if _matches(info, ask):
+                infos.append(info)
+                if len(infos) == limit:
+                    break
+        return infos
+
+    async def _stored_page(self, ask: AskTasks, limit: int) -> list[TaskInfo]:
+        wanted = set(ask.status)
+        which = TaskFilter(
+            ask.job, ask.queue, ask.name, "", frozenset(wanted & ENDS), bool(wanted - ENDS) if wanted else False
+        )
+        found: list[TaskInfo] = []
+        before: TaskId | bytes = ask.before
+        while len(found) < limit:
+            page = await self._shell.read(self._shell.store.find_page, which, limit, before)
+            for stored in page:
+                info = self._present(stored)
+                if _matches(info, ask):
+                    found.append(info)
+            if len(page) < limit:
+                break
+            before = page[-1].task
+        return found[:limit]
+
+    def _present(self, stored: StoredTask) -> TaskInfo:
+        """Memory knows better than the store where an unfinished task is."""
+        core = self._shell.core
+        task = core.state.tasks.get(stored.task)
+        return info_of_task(task, core.life.wall_offset) if task is not None else info_of_stored(stored)
+
+    async def _task(self, ask: AskTask) -> Answer:
+        task_id = await self.find(ask.prefix)
+        core = self._shell.core
+        task = core.state.tasks.get(task_id)
+        if task is not None:
+            return TaskFound(ask.request, info_of_task(task, core.life.wall_offset)), []
+        return TaskFound(ask.request, info_of_stored(await self._stored(task_id))), []
+
+    async def find(self, text: str) -> TaskId:
+        """The one task that a prefix of its id, or its caller's own key, means. Raises Refused."""
+        text = text.strip()
+        core, store = self._shell.core, self._shell.store
+        try:
+            exact = parse_task_id(text)
+        except ValueError:
+            exact = None
+        for candidate in filter(None, (exact, named_task_id(text))):
+            if candidate in core.state.tasks:
+                return candidate
+            stored = await self._shell.read(store.find, [candidate])
+            if stored:
+                return candidate
+        if not text:
+            raise Refused(Code.INVALID, "an empty id; expected the beginning of a task's id, or its key")
+        found = await self._shell.read(store.find_by_prefix, text, 10) if is_id_prefix(text) else []
+        found = found or await self._shell.read(store.find_by_key, text, 1)
+        if not found:
+            raise Refused(Code.NOT_FOUND, f"no task {text!r}: it was never accepted here, or was purged")
+        if len(found) > 1:
+            some = ", ".join(text_of(each)[: max(SHORT_CHARACTERS, len(text) + 2)] for each in found[:5])
+            raise Refused(Code.AMBIGUOUS, f"{text!r} is the beginning of several ids: {some}; write more of it")
+        return found[0]
+
+    async def _stored(self, task_id: TaskId) -> StoredTask:
+        found = await self._shell.read(self._shell.store.find, [task_id])
+        if not found:
+            raise Refused(Code.NOT_FOUND, f"no task {text_of(task_id)}: it was never accepted here, or was purged")
+        return found[0]
+
+    async def _result(self, ask: AskResult) -> Answer:
+        task = self._shell.core.state.tasks.get(ask.task)
+        if task is not None and isinstance(task.state, Ended):
+            outcome = task.state.outcome
+        elif task is not None:
+            raise Refused(Code.STATE, f"task {text_of(ask.task)} has not ended: it is {status_of(task)}")
+        else:
+            stored = outcome_of_stored(await self._stored(ask.task))
+            if stored is None:
+                raise Refused(Code.STATE, f"task {text_of(ask.task)} has not ended")
+            outcome = stored
+        frames: list[Bytes] = []
+        return ResultFound(ask.request, pack_outcome(outcome, frames)), frames
+
+    async def _logs(self, ask: AskLogs) -> Answer:
+        # Whether it has ended is looked at first: what is in the store afterwards then includes its last words.
+        ended = self._shell.core.life.status(ask.task) in (None, *ENDS) and ask.task not in self._shell.core.state.tasks
+        if ended and self._shell.core.life.status(ask.task) is None:
+            ended = (await self._stored(ask.task)).end is not None
+        limit = max(1, min(ask.limit, MAX_PAGE))
+        found = await self._shell.read(self._shell.store.logs, ask.task, ask.attempt, max(0, ask.after), limit)
+        complete = ended and len(found.records) < limit
+        return LogPage(ask.request, found.records, ask.after + len(found.records), complete, found.dropped), []
+
+    # ------------------------------------------------------------------------------------------- jobs, runtimes, itself
+
+    async def _jobs(self, ask: AskJobs) -> Answer:
+        state = self._shell.core.state
+        jobs = []
+        for stored in await self._shell.read(self._shell.store.job_counts, ask.job):
+            counts = {name: count for name, count in stored.counts.items() if name != UNFINISHED and count}
+            live = state.jobs.get(stored.job)
+            for task_id in live.tasks if live is not None else ():
+                task = state.tasks[task_id]
+                if not isinstance(task.state, Ended):
+                    counts[status_of(task)] = counts.get(status_of(task), 0) + 1
+            # What ended while the store was read is in neither of the two: it is about to be there.
+            missing = sum(stored.counts.values()) - sum(counts.values())
+            if missing > 0:
+                counts[Status.RUNNING] = counts.get(Status.RUNNING, 0) + missing
+            jobs.append(JobInfo(stored.job, counts, stored.first_submitted, stored.last_ended))
+        return JobPage(ask.request, jobs), []
+
+    async def _runtimes(self, ask: AskRuntimes) -> Answer:
+        core, now = self._shell.core, self._shell.now()
+        offset = core.life.wall_offset
+        found = [
+            state_of_runtime(runtime, core.state, core.scheduler, now, offset)
+            for _, runtime in sorted(core.state.runtimes.items())
+        ]
+        return RuntimePage(ask.request, found), []
+
+    async def _controller(self, ask: AskController) -> Answer:
+        core, store = self._shell.core, self._shell.store
+        counters = dict(core.state.counters)
+        counters |= {f"store.{name}": count for name, count in store.counters().items()}
+        counters |= {f"scheduler.{name}": count for name, count in core.scheduler.counters.items()}
+        stored = await self._shell.read(store.counts)
+        state = {**core.describe(), "stored": stored, "store_backlog": store.backlog}
+        return ControllerState(ask.request, state, counters), []
+
+
+def _matches(info: TaskInfo, ask: AskTasks) -> bool:
+    return (
+        (not ask.status or info.status in ask.status)
+        and (not ask.job or info.options.job == ask.job)
+        and (not ask.queue or info.options.queue == ask.queue)
+        and (not ask.runtime or info.runtime == ask.runtime)
+        and (not ask.name or fnmatch.fnmatchcase(info.options.name, ask.name))
+    )

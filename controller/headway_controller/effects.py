@@ -1,0 +1,47 @@
+"""What the core asks of the shell around it. The shell does these things and reports back with events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from headway_bus.ids import TaskId
+from headway_bus.messages import Message
+from headway_controller.state import Bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A message to a peer, or (target ``*topic``) to all who follow a topic."""
+
+    target: str
+    message: Message
+    frames: tuple[Bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Store these operations together; then call ``on_stored(ticket, error, now)``."""
+
+    ticket: int
+    operations: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOutcomes:
+    """Look these ended tasks up in the store; then call ``on_outcomes(client, outcomes, missing, now)``."""
+
+    client: str
+    tasks: list[TaskId]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Worth a line in the log."""
+
+    level: str
+    event: str
+    fields: dict[str, Any]
+
+
+Effect = Send | Write | ReadOutcomes | Note

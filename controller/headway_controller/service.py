@@ -1,0 +1,309 @@
+"""The controller's shell: the link, the timers, the store's thread. The only file here that awaits."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgpack
+
+from headway_bus.codec import for_controller
+from headway_bus.errors import HeadwayError, Refused, StoreError
+from headway_bus.ids import TaskId
+from headway_bus.link import BROKER, BusLink, Link, Received
+from headway_bus.logs import get_logger
+from headway_bus.messages import Denied, Rejected, Submit, Welcome
+from headway_bus.records import ENDS, Code, Status
+from headway_controller.core import Controller
+from headway_controller.desk import Desk
+from headway_controller.effects import Effect, Note, ReadOutcomes, Send, Write
+from headway_controller.estimates import LearnedPredictor
+from headway_controller.placement import Scheduler
+from headway_controller.store import DropTasks, Receipt, SaveState, StoredTask, open_store
+from headway_controller.verbs import Verbs
+from headway_controller.views import outcome_of_stored
+
+TICKS_PER_HEARTBEAT = 8
+HOUSEKEEPING = 30.0
+"""Seconds between looks at what may be purged, and between savings of what the predictor has learned."""
+
+BLOB_AGE = 3_600.0
+"""Seconds for which a blob is kept that no task refers to: its submission may still be on its way."""
+
+PREDICTOR_STATE = "predictor"
+
+Result = TypeVar("Result")
+log = get_logger("headway.controller")
+
+
+class ControllerService:
+    """A controller with its store. ``await open()``, then give it a link: ``connect`` or ``attach``."""
+
+    def __init__(
+        self,
+        state_folder: Path,
+        *,
+        durability: str = "normal",
+        heartbeat: float = 2.0,
+        missed_heartbeats: float = 2.0,
+        retention: float = 30 * 86_400.0,
+        max_tasks: int = 10_000_000,
+        payload_limit: int = 1 << 30,
+    ) -> None:
+        self.instance = os.urandom(8)
+        self._loop = asyncio.get_running_loop()
+        self._receipts: deque[Receipt] = deque()
+        self.store = open_store(state_folder / "headway.db", self._on_stored_in_thread, durability)
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="headway-read")
+        self.predictor = self._load_learned()
+        self.core = Controller(
+            self.instance,
+            Scheduler(self.predictor),
+            wall_offset=time.time() - time.monotonic(),
+            heartbeat=heartbeat,
+            missed_heartbeats=missed_heartbeats,
+            max_tasks=max_tasks,
+            payload_limit=payload_limit,
+            seed=int.from_bytes(self.instance, "big"),
+        )
+        self._desk = Desk(self)
+        self._verbs = Verbs(self, self._finish)
+        self._retention = retention
+        self._link: BusLink | None = None
+        self._ticker: asyncio.TimerHandle | None = None
+        self._wake: asyncio.Handle | None = None
+        self._wake_at = 0.0
+        self._ticked = self.now()
+        self._kept_house = self.now()
+        self._asking: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    async def open(self) -> int:
+        """Take in what an earlier controller left; how many tasks. Call before there is a link."""
+        now, core = self.now(), self.core
+        pages = await self.read(lambda: list(self.store.load_unfinished()))
+        found = [task for page in pages for task in page]
+        parents = {parent for task in found for parent in task.options.after}
+        statuses = self._find_statuses(parents)
+        core.life.remember({task: status for task, status in statuses.items() if status in ENDS})
+        # Runtimes come back within a heartbeat or two; until then nobody knows whether they have these tasks.
+        until = now + core.heartbeat * (core.fleet.missed + 0.5)
+        core.restore(found, statuses, now, until)
+        if found:
+            log.info("tasks recovered", count=len(found))
+        self._finish()
+        self._tick()
+        return len(found)
+
+    def connect(self, url: str) -> Link:
+        """Reach the broker over a socket."""
+        link = Link(url, "controller", for_controller(), self, name="controller", instance=self.instance)
+        self._link = link
+        link.start()
+        return link
+
+    def attach(self, link: BusLink) -> None:
+        """Use a link that somebody else made: a controller in the broker's process."""
+        self._link = link
+
+    async def close(self) -> None:
+        """Stop: what has been handed over is stored, and told as far as the link still carries it."""
+        if self._closed:
+            return
+        self._closed = True
+        for handle in (self._ticker, self._wake):
+            if handle is not None:
+                handle.cancel()
+        for task in list(self._asking):
+            task.cancel()
+        self._save_learned()
+        await asyncio.get_running_loop().run_in_executor(None, self.store.close)
+        self._on_stored()
+        if self._link is not None:
+            await self._link.close()
+        self._readers.shutdown(wait=False)
+
+    # ------------------------------------------------------------------------------------------- the link's calls
+
+    def on_up(self, welcome: Welcome) -> None:
+        log.debug("connected to the broker", broker=welcome.broker.hex())
+        self._finish()
+
+    def on_down(self, reason: str) -> None:
+        log.warning("lost the broker; work goes on", reason=reason)
+
+    def on_controller(self, controller: bytes) -> None:
+        """That is ourselves."""
+
+    def on_over(self, rejected: Rejected) -> None:
+        log.error("the broker refuses this controller", code=rejected.code, reason=rejected.text)
+
+    def on_undecodable(self, source: bytes, request: int, text: str) -> None:
+        self.core.state.counters["messages.undecodable"] += 1
+        if source != BROKER and self._link is not None:
+            self._link.send(source, Denied(request, Code.MALFORMED, text))
+
+    def on_messages(self, messages: list[Received]) -> None:
+        now = self.now()
+        core = self.core
+        for source, message, frames in messages:
+            name = source.decode("utf-8", "replace")
+            if isinstance(message, Submit) and (unknown := core.audience.unknown_ids(message)):
+                # A look-up by key takes microseconds; a thread would let later messages overtake this one.
+                ends = {task: status for task, status in self._find_statuses(unknown).items() if status in ENDS}
+                core.life.remember(ends)
+            if not core.on_message(name, message, frames, now):
+                self._ask(name, message, frames)
+        self._finish()
+
+    # ------------------------------------------------------------------------------------------- effects
+
+    def _finish(self) -> None:
+        now = self.now()
+        for effect in self.core.finish(now):
+            self._perform(effect)
+        self._set_wake(now)
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Send(target, message, frames):
+                if self._link is not None:
+                    self._link.send(target.encode(), message, frames)
+            case Write(ticket, operations):
+                self.store.write(operations, ticket)
+            case ReadOutcomes(client, tasks):
+                self._start(self._read_outcomes(client, tasks))
+            case Note(level, event, fields):
+                getattr(log, level)(event, **fields)
+
+    async def _read_outcomes(self, client: str, tasks: list[TaskId]) -> None:
+        stored: list[StoredTask] = await self.read(self.store.find, tasks)
+        outcomes = [outcome for each in stored if (outcome := outcome_of_stored(each)) is not None]
+        found = {outcome.task for outcome in outcomes}
+        missing = [task for task in tasks if task not in found]
+        self.core.on_outcomes(client, outcomes, missing, self.now())
+        self._finish()
+
+    def _find_statuses(self, tasks: Sequence[TaskId] | set[TaskId]) -> dict[TaskId, Status]:
+        found = self.store.find(list(tasks)) if tasks else []
+        return {each.task: each.end.status if each.end is not None else Status.QUEUED for each in found}
+
+    # ------------------------------------------------------------------------------------------- the store
+
+    def _on_stored_in_thread(self, receipts: list[Receipt]) -> None:
+        self._receipts.extend(receipts)
+        if not self._closed:
+            self._loop.call_soon_threadsafe(self._on_stored)
+
+    def _on_stored(self) -> None:
+        now = self.now()
+        while self._receipts:
+            receipt = self._receipts.popleft()
+            if isinstance(receipt.token, int):
+                self.core.on_stored(receipt.token, receipt.error, receipt.known, now)
+        self._finish()
+
+    async def read(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        return await self._loop.run_in_executor(self._readers, function, *arguments)
+
+    # ------------------------------------------------------------------------------------------- questions
+
+    def _ask(self, source: str, message: Any, frames: Sequence[Any]) -> None:
+        answer = self._desk.answers.get(type(message))
+        verb = self._verbs.answers.get(type(message))
+        if answer is not None:
+            self._start(self._reply(source, message.request, lambda: answer(message)))
+        elif verb is not None:
+            self._start(self._reply(source, message.request, lambda: verb(source, message, list(frames))))
+        elif hasattr(message, "request"):
+            text = f"this controller does not answer {type(message).__name__}"
+            self._perform(Send(source, Denied(message.request, Code.UNKNOWN_MESSAGE, text)))
+
+    async def _reply(self, source: str, request: int, work: Callable[[], Any]) -> None:
+        try:
+            answer = await work()
+            if answer is not None:
+                message, frames = answer
+                self._perform(Send(source, message, tuple(frames)))
+        except Refused as refused:
+            self._perform(Send(source, Denied(request, Code(refused.code), str(refused))))
+        except StoreError as error:
+            self._perform(Send(source, Denied(request, Code.STORE, str(error))))
+        except HeadwayError as error:
+            self._perform(Send(source, Denied(request, Code.INVALID, str(error))))
+
+    def _start(self, work: Any) -> None:
+        task = self._loop.create_task(work)
+        self._asking.add(task)
+        task.add_done_callback(self._on_asked)
+
+    def _on_asked(self, task: asyncio.Task[None]) -> None:
+        self._asking.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.core.state.counters["questions.failed"] += 1
+            log.error("a question could not be answered", exc_info=error)
+
+    # ------------------------------------------------------------------------------------------- time
+
+    def _tick(self) -> None:
+        now, core = self.now(), self.core
+        if now - self._ticked > core.heartbeat:
+            core.on_stood_still(now)
+        self._ticked = now
+        core.life.wall_offset = time.time() - time.monotonic()
+        core.on_time(now)
+        for notice in core.scheduler.notices():
+            log.warning(notice.text, name=notice.name, kind=notice.kind)
+        if now - self._kept_house > HOUSEKEEPING:
+            self._kept_house = now
+            self._start(self._keep_house())
+        self._finish()
+        self._ticker = self._loop.call_later(core.heartbeat / TICKS_PER_HEARTBEAT, self._tick)
+
+    def _set_wake(self, now: float) -> None:
+        """An extra wake-up when a timer is due before the next tick."""
+        times = [when for when in (self.core.next_time(), self.core.scheduler.next_wake()) if when is not None]
+        when = min(times, default=float("inf"))
+        if self._wake is not None:
+            if self._wake_at <= when:
+                return
+            self._wake.cancel()
+            self._wake = None
+        if when - now < self.core.heartbeat / TICKS_PER_HEARTBEAT:
+            self._wake_at = when
+            self._wake = self._loop.call_later(max(0.001, when - now), self._on_wake)
+
+    def _on_wake(self) -> None:
+        self._wake = None
+        self.core.on_time(self.now())
+        self._finish()
+
+    async def _keep_house(self) -> None:
+        now = time.time()
+        expired = await self.read(self.store.find_expired, now, self._retention)
+        if expired:
+            self.core.state.counters["tasks.purged"] += len(expired)
+            self.store.write([DropTasks(expired)])
+        await self.read(self.store.sweep_blobs, now - BLOB_AGE)
+        self._save_learned()
+
+    def _save_learned(self) -> None:
+        self.store.write([SaveState(PREDICTOR_STATE, msgpack.packb(self.predictor.to_state()))])
+
+    def _load_learned(self) -> LearnedPredictor:
+        saved = self.store.load_state(PREDICTOR_STATE)
+        try:
+            return LearnedPredictor.from_state(msgpack.unpackb(saved)) if saved else LearnedPredictor()
+        except ValueError as error:
+            # Estimates are worth less than tasks: begin to learn anew rather than refuse to start.
+            log.warning("what the predictor had learned cannot be read; it starts anew", reason=str(error))
+            return LearnedPredictor()

@@ -1,0 +1,175 @@
+"""What the controller remembers. Plain records; the rules that change them stand in ``life``, ``fleet`` and ``audience``.
+
+Times are of two kinds. Those named ``since``, ``until``, ``seen`` are seconds of the controller's own monotonic clock;
+those named ``submitted``, ``started``, ``ended``, ``at`` are Unix time, and are shown and stored but never computed with.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+import msgspec
+
+from headway_bus.handover import Outbox
+from headway_bus.ids import AttemptKey, TaskId
+from headway_bus.messages import AssignGroup
+from headway_bus.records import Blob, ErrorInfo, Options, Outcome, RuntimeInfo, Status, Transition
+
+Bytes = bytes | memoryview
+Value = Bytes | Blob
+"""A payload as the controller holds it: never an index, because it belongs to no message."""
+
+
+class Waiting(msgspec.Struct, gc=False):
+    """For dependencies (``unmet``), for a time (``until``), or for the runtimes to say whether they have it."""
+
+    since: float
+    until: float = 0.0
+    unmet: set[TaskId] = set()
+    why: str = ""
+
+
+class Queued(msgspec.Struct, frozen=True, gc=False):
+    since: float
+
+
+class Assigned(msgspec.Struct, frozen=True, gc=False):
+    runtime: str
+    since: float
+
+
+class Running(msgspec.Struct, frozen=True, gc=False):
+    runtime: str
+    since: float
+
+
+class Ended(msgspec.Struct, frozen=True, gc=False):
+    """Kept until it is stored and those who wait for it have been told; then only the store knows the task."""
+
+    outcome: Outcome
+    since: float
+
+
+State = Waiting | Queued | Assigned | Running | Ended
+
+STATUS_OF: dict[type, Status] = {
+    Waiting: Status.WAITING,
+    Queued: Status.QUEUED,
+    Assigned: Status.ASSIGNED,
+    Running: Status.RUNNING,
+}
+
+
+class Task(msgspec.Struct):
+    """One task that has not ended, or whose end is not yet stored and told."""
+
+    id: TaskId
+    options: Options
+    payload: Value
+    client: str
+    submitted: float
+    state: State
+    attempt: int = 0
+    """The number given last; reports of lower ones are fenced."""
+
+    failures: int = 0
+    losses: int = 0
+    """In a row; an attempt that ends in any other way sets it back."""
+
+    watchers: tuple[str, ...] = ()
+    predicted: float = -1.0
+    started: float = 0.0
+    runtime: str = ""
+    """Where the last attempt was given to."""
+
+    cancelling: bool = False
+    expiring: bool = False
+    error: ErrorInfo | None = None
+    progress: tuple[float, ...] = ()
+    story: list[Transition] | None = None
+    """What the other fields do not tell: earlier attempts, losses, returns. None: nothing."""
+
+
+def status_of(task: Task) -> Status:
+    """The task's status as the world knows it."""
+    state = task.state
+    return state.outcome.status if isinstance(state, Ended) else STATUS_OF[type(state)]
+
+
+@dataclass(slots=True)
+class Assignment:
+    """One assign batch that a runtime has not yet confirmed. ``digest`` is over its attempts."""
+
+    groups: list[AssignGroup]
+    frames: list[Bytes]
+    digest: int
+    attempts: list[AttemptKey]
+
+
+@dataclass(slots=True)
+class Runtime:
+    """A runtime that has registered. ``held`` and ``digest`` are what it should hold, by all that it said so far."""
+
+    info: RuntimeInfo
+    instance: bytes
+    seen: float
+    since: float
+    state: str = "online"  # "online", "draining", "offline"
+    outbox: Outbox[Assignment] = field(default_factory=Outbox)
+    held: dict[TaskId, int] = field(default_factory=dict)
+    digest: int = 0
+    mismatches: int = 0
+    inventory_at: float = 0.0
+    """Not before this time is it asked for its inventory again."""
+
+    round_trip: float = 0.0
+    running: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    deaths: int = 0
+    why: str = ""
+    load: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Client:
+    """A client that waits for ends. ``ready``: ends beyond the window, which follow as it acknowledges."""
+
+    name: str
+    connected: bool = True
+    outbox: Outbox[tuple[list[Outcome], list[Bytes]]] = field(default_factory=Outbox)
+    ready: deque[Outcome] = field(default_factory=deque)
+
+
+@dataclass(slots=True)
+class Job:
+    """The live tasks of a job and their number by state's class; ended ones are counted by the store."""
+
+    tasks: dict[TaskId, None] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class PendingCancel:
+    """A cancel whose answer waits until nothing of its tasks runs any more."""
+
+    client: str
+    request: int
+    left: set[TaskId]
+    count: int
+    refused: list[tuple[str, str]]
+
+
+@dataclass(slots=True)
+class ControllerState:
+    """All tables of the controller."""
+
+    instance: bytes
+    tasks: dict[TaskId, Task] = field(default_factory=dict)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    dependents: dict[TaskId, list[TaskId]] = field(default_factory=dict)
+    runtimes: dict[str, Runtime] = field(default_factory=dict)
+    clients: dict[str, Client] = field(default_factory=dict)
+    cancels: list[PendingCancel] = field(default_factory=list)
+    topics: set[str] = field(default_factory=set)
+    counters: Counter[str] = field(default_factory=Counter)

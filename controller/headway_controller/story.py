@@ -1,0 +1,20 @@
+"""A task's story as bytes: the steps that its other fields do not tell, as the store keeps them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headway_bus.records import Transition
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(list[Transition])
+
+
+def encode_story(story: list[Transition]) -> bytes:
+    """The steps as bytes."""
+    return _encoder.encode(story)
+
+
+def decode_story(data: bytes) -> list[Transition] | None:
+    """The steps, or None where there are none."""
+    return _decoder.decode(data) if data else None

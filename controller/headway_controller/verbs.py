@@ -1,0 +1,122 @@
+"""An operator's and a client's verbs that need the store or the service: retry, purge, blobs, pause, backup."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from headway_bus.errors import Refused
+from headway_bus.ids import TaskId, text_of
+from headway_bus.messages import (
+    BlobGet,
+    BlobHave,
+    BlobPart,
+    BlobPut,
+    Changed,
+    Control,
+    ControllerState,
+    Message,
+    Purge,
+    RetryTasks,
+)
+from headway_bus.records import ENDS, Code
+from headway_controller.desk import Answer, Shell
+from headway_controller.state import Bytes
+from headway_controller.store import StoredTask, TaskFilter
+
+MAX_BLOB_PART = 16 * 1024 * 1024
+JOB_PAGE = 1_000
+
+
+class Verbs:
+    """Does what is asked; ``answers`` maps a message's class to the method."""
+
+    def __init__(self, shell: Shell, finish: Callable[[], None]) -> None:
+        self._shell = shell
+        self._finish = finish
+        self.answers: dict[type[Message], Callable[[str, Any, list[Bytes]], Awaitable[Answer | None]]] = {
+            RetryTasks: self._retry,
+            Purge: self._purge,
+            Control: self._control,
+            BlobPut: self._blob_put,
+            BlobGet: self._blob_get,
+        }
+
+    async def _retry(self, client: str, ask: RetryTasks, frames: list[Bytes]) -> Answer | None:
+        refused: list[tuple[str, str]] = []
+        stored = await self._ended(ask.tasks, ask.job, refused, with_payload=True)
+        self._shell.core.revive(client, ask.request, stored, refused, self._shell.now())
+        self._finish()
+        return None  # the answer comes when it is stored
+
+    async def _purge(self, client: str, ask: Purge, frames: list[Bytes]) -> Answer | None:
+        refused: list[tuple[str, str]] = []
+        core = self._shell.core
+        stored = await self._ended(ask.tasks, ask.job, refused, with_payload=False)
+        gone = [each.task for each in stored]
+        core.purge(client, Changed(ask.request, len(gone), refused), gone)
+        self._finish()
+        return None
+
+    async def _ended(
+        self, tasks: list[TaskId], job: str, refused: list[tuple[str, str]], *, with_payload: bool
+    ) -> list[StoredTask]:
+        """The ended ones among these tasks and the job's; why not, of the others that were named."""
+        store, live = self._shell.store, self._shell.core.state.tasks
+        found: dict[TaskId, StoredTask] = (
+            {each.task: each for each in await self._shell.read(store.find, tasks)} if tasks else {}
+        )
+        for task_id in tasks:
+            if task_id not in found:
+                refused.append((text_of(task_id), "it is not known"))
+            elif task_id in live or found[task_id].end is None:
+                refused.append((text_of(task_id), "it has not ended"))
+                del found[task_id]
+        before = TaskId(b"")
+        while job:
+            page = await self._shell.read(store.find_page, TaskFilter(job=job, ends=ENDS), JOB_PAGE, before)
+            ids = [each.task for each in page if each.task not in live]
+            rows = await self._shell.read(store.find, ids) if with_payload and ids else page
+            found.update((each.task, each) for each in rows if each.task not in live)
+            if len(page) < JOB_PAGE:
+                break
+            before = page[-1].task
+        return list(found.values())
+
+    async def _control(self, client: str, ask: Control, frames: list[Bytes]) -> Answer:
+        core = self._shell.core
+        match ask.verb:
+            case "pause" | "resume":
+                core.pause(ask.verb == "pause")
+                self._finish()
+            case "backup":
+                path = Path(str(ask.arguments.get("path", "")))
+                if not path.is_absolute():
+                    raise Refused(
+                        Code.INVALID, f"backup to {str(path)!r}: expected an absolute path on the controller's machine"
+                    )
+                await self._shell.read(self._shell.store.backup, path)
+            case "check":
+                health = await self._shell.read(self._shell.store.check)
+                return ControllerState(ask.request, {"well": health.well, "findings": health.findings}, {}), []
+            case "validate":
+                core.validate()
+            case _:
+                raise Refused(Code.INVALID, f"verb {ask.verb!r}; expected pause, resume, backup, check or validate")
+        return ControllerState(ask.request, {"done": ask.verb}, {}), []
+
+    async def _blob_put(self, client: str, ask: BlobPut, frames: list[Bytes]) -> Answer:
+        data = frames[0] if frames else b""
+        if ask.blob.size > self._shell.core.audience.payload_limit:
+            limit = self._shell.core.audience.payload_limit
+            raise Refused(
+                Code.TOO_LARGE, f"a value of {ask.blob.size} bytes; at most {limit} (setting bus.payload_limit)"
+            )
+        offset = await self._shell.read(self._shell.store.blobs.put_part, ask.blob, ask.offset, data)
+        return BlobHave(ask.request, ask.blob, offset), []
+
+    async def _blob_get(self, client: str, ask: BlobGet, frames: list[Bytes]) -> Answer:
+        length = max(0, min(ask.length, MAX_BLOB_PART))
+        data = await self._shell.read(self._shell.store.blobs.read_part, ask.blob, ask.offset, length)
+        return BlobPart(ask.request, ask.blob, ask.offset), [data]

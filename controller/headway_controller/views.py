@@ -1,0 +1,144 @@
+"""What is shown of tasks and runtimes: records for the wire, from memory and from the store. Nothing here changes anything."""
+
+from __future__ import annotations
+
+from headway_bus.records import Outcome, RuntimeState, Status, TaskInfo, Transition
+from headway_controller.placement import Scheduler
+from headway_controller.state import (
+    Assigned,
+    ControllerState,
+    Ended,
+    Queued,
+    Running,
+    Runtime,
+    Task,
+    Waiting,
+    status_of,
+)
+from headway_controller.store.protocol import StoredTask
+from headway_controller.story import decode_story
+
+
+def info_of_task(task: Task, wall_offset: float) -> TaskInfo:
+    """A task in memory."""
+    state = task.state
+    ended = state.since + wall_offset if isinstance(state, Ended) else 0.0
+    error = state.outcome.error if isinstance(state, Ended) else task.error
+    return TaskInfo(
+        task.id,
+        status_of(task),
+        task.options,
+        task.attempt,
+        task.submitted,
+        task.started,
+        ended,
+        task.runtime,
+        error,
+        task.failures,
+        task.losses,
+        list(task.progress),
+        story=_story_of_task(task, wall_offset),
+        client=task.client,
+    )
+
+
+def _story_of_task(task: Task, wall_offset: float) -> list[Transition]:
+    story = [Transition(task.submitted, "submitted", f"by {task.client}"), *(task.story or [])]
+    state = task.state
+    if isinstance(state, Waiting):
+        story.append(Transition(state.since + wall_offset, "waiting", state.why))
+    elif isinstance(state, Queued) and (task.story or task.options.after or task.options.delay):
+        story.append(Transition(state.since + wall_offset, "queued"))
+    elif isinstance(state, Assigned):
+        story.append(Transition(state.since + wall_offset, "assigned", "", state.runtime, task.attempt))
+    if task.started:
+        story.append(Transition(task.started, "running", "", task.runtime, task.attempt))
+    if isinstance(state, Ended):
+        story.append(_end_of(state.outcome, state.since + wall_offset))
+    return story
+
+
+def _end_of(outcome: Outcome, at: float) -> Transition:
+    reason = outcome.error.message if outcome.error is not None else ""
+    return Transition(at, outcome.status, reason, outcome.runtime, outcome.attempt)
+
+
+def info_of_stored(stored: StoredTask) -> TaskInfo:
+    """A task in the store. One without an end is about to be told to memory, and is shown as queued."""
+    end = stored.end
+    story = [Transition(stored.submitted, "submitted", f"by {stored.client}"), *(decode_story(stored.story) or [])]
+    if end is None:
+        return TaskInfo(
+            stored.task,
+            Status.QUEUED,
+            stored.options,
+            stored.attempt,
+            stored.submitted,
+            story=story,
+            client=stored.client,
+        )
+    if end.started:
+        story.append(Transition(end.started, "running", "", end.runtime, end.attempt))
+    reason = end.error.message if end.error is not None else ""
+    story.append(Transition(end.ended, end.status, reason, end.runtime, end.attempt))
+    return TaskInfo(
+        stored.task,
+        end.status,
+        stored.options,
+        end.attempt,
+        stored.submitted,
+        end.started,
+        end.ended,
+        end.runtime,
+        end.error,
+        stored.failures,
+        stored.losses,
+        story=story,
+        client=stored.client,
+        result_size=end.result_size,
+    )
+
+
+def outcome_of_stored(stored: StoredTask) -> Outcome | None:
+    """The end of a stored task, as its client gets it; None if it has not ended."""
+    end = stored.end
+    if end is None:
+        return None
+    waited = max(0.0, (end.started or end.ended) - stored.submitted)
+    return Outcome(
+        stored.task,
+        end.status,
+        end.attempt,
+        end.result,
+        end.error,
+        stored.options.by_value,
+        end.runtime,
+        waited,
+        end.seconds,
+        end.predicted,
+    )
+
+
+def state_of_runtime(
+    runtime: Runtime, state: ControllerState, scheduler: Scheduler, now: float, wall_offset: float
+) -> RuntimeState:
+    """A runtime with what it has at the moment."""
+    held = [state.tasks.get(task_id) for task_id in runtime.held]
+    running = sum(task is not None and isinstance(task.state, Running) for task in held)
+    used = sum(task.options.requirements.slots for task in held if task is not None and isinstance(task.state, Running))
+    book = scheduler.books.get(runtime.info.name)
+    aside = book is not None and book.set_aside_until > now
+    return RuntimeState(
+        runtime.info,
+        "set-aside" if aside and runtime.state == "online" else runtime.state,
+        runtime.since + wall_offset,
+        runtime.seen + wall_offset,
+        running,
+        len(held) - running,
+        0,
+        max(0.0, runtime.info.slots - used) if runtime.state != "offline" else 0.0,
+        runtime.succeeded,
+        runtime.failed,
+        runtime.round_trip,
+        book.set_aside_why if aside and book is not None else runtime.why,
+    )
