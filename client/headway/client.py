@@ -18,6 +18,7 @@ from headway.options import NONE_CHOSEN
 from headway.parcels import MESSAGE_BYTES, make_unit
 from headway.places import find_place
 from headway.questions import CHANGE_PATIENCE
+from headway.subscription import Subscription
 from headway.task import Prediction
 from headway_bus import ids, messages
 from headway_bus.records import Blob, File, JobInfo, Kind, Options, QueueState, RuntimeState, TaskInfo
@@ -243,8 +244,8 @@ class Client:
     def subscribe(self, topic: str, *, timeout: float | None = None) -> Iterator[messages.Event]:
         """What is published on a topic, as it comes. TimeoutError after ``timeout`` seconds without an event."""
 
-        async def begin() -> Any:
-            return self._bus.subscribe(topic)
+        async def begin() -> Subscription:
+            return Subscription(self._engine.connection, topic)
 
         subscription = self._engine.run(begin())
 

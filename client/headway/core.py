@@ -22,12 +22,11 @@ from headway.parcels import MESSAGE_BYTES, MESSAGE_TASKS, Unit, submit_message
 from headway_bus.endpoint import Frame
 from headway_bus.errors import BusError, ProtocolError, Refused
 from headway_bus.handover import Batch, Outbox
-from headway_bus.ids import TEXT_CHARACTERS, TaskId, parse_task_id
+from headway_bus.ids import TaskId
 from headway_bus.link import BROKER, CONTROLLER
 from headway_bus.messages import (
     Accepted,
     Await,
-    Changed,
     Denied,
     Event,
     Message,
@@ -387,14 +386,14 @@ class Core:
         return effects
 
     def _on_denied(self, denied: Denied, now: float) -> list[Effect]:
-        if denied.request in self._awaits_open:
-            tasks = self._awaits_open[denied.request]
-            effects = self._on_awaits_answered(denied.request, now)
-            return effects + [effect for task in tasks for effect in self._on_unknown_task(task, denied.text)]
         if denied.code in PASSING:
             self._count("pushed_back")
             self._again_at.setdefault(self._kind_of(denied.request), now + BUSY_PAUSE)
             return []
+        if denied.request in self._awaits_open:
+            tasks = self._awaits_open[denied.request]
+            ends = [end for task in tasks for end in self._end_unheard(task, denied.text)]
+            return [Ended(ends), *self._on_awaits_answered(denied.request, now)]
         error = Refused(denied.code, denied.text)
         for parcel in self.submits.acknowledge([denied.request]):
             return self._split(parcel, error, now)
@@ -477,14 +476,12 @@ class Core:
         self._awaits_open.pop(number, None)
         return self._send_awaits(now)
 
-    def _on_unknown_task(self, task: TaskId, why: str) -> list[Effect]:
-        """The bus does not know a task that we wait for: it was purged, or it was never accepted."""
-        handle = self.awaited.pop(task, None)
-        if handle is None:
-            return []
-        error = ErrorInfo(Reason.LOST, f"the bus does not know this task (any more): {why}")
+    def _end_unheard(self, task: TaskId, why: str) -> list[tuple[Any, Outcome, Frame | Blob]]:
+        """The bus will not tell us how this task ends; whoever waits must not wait for ever."""
+        handles = self.awaited.pop(task, [])
+        error = ErrorInfo(Reason.LOST, f"the bus does not tell this client how the task ended: {why}")
         outcome = Outcome(task, Status.FAILED, 0, error=error)
-        return [Ended([(each, outcome, b"") for each in (handle if isinstance(handle, list) else [handle])])]
+        return [(each, outcome, b"") for each in (handles if isinstance(handles, list) else [handles])]
 
     # -------------------------------------------------------------------------------------------- requests
 
@@ -502,11 +499,7 @@ class Core:
     def _on_answer(self, message: Message, frames: list[Frame], now: float) -> list[Effect]:
         number: int = getattr(message, "request", 0)
         if number in self._awaits_open:
-            effects = self._on_awaits_answered(number, now)
-            for text, why in message.refused if isinstance(message, Changed) else ():
-                if len(text) == TEXT_CHARACTERS:
-                    effects += self._on_unknown_task(parse_task_id(text), why)
-            return effects
+            return self._on_awaits_answered(number, now)
         for request in self.requests.acknowledge([number]):
             return [Answered(request.handle, message, frames)]
         self._count("answers_unasked")

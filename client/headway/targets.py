@@ -50,9 +50,8 @@ def _path_of(function: Callable[..., Any]) -> str:
             f"{name_of(function)} is bound to an object, which does not travel with it. Submit a function, and pass the "
             "object's data as arguments"
         )
-    module = getattr(function, "__module__", None) or getattr(
-        getattr(function, "__objclass__", None), "__module__", None
-    )
+    home = owner if inspect.isclass(owner) else getattr(function, "__objclass__", None)  # of methods written in C
+    module = getattr(function, "__module__", None) or getattr(home, "__module__", None)
     qualname = getattr(function, "__qualname__", None)
     if not module or not qualname:
         raise ValueError(f"{function!r} has no import path. {_ADVICE}")
