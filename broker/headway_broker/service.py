@@ -14,6 +14,7 @@ import zmq
 
 from headway_broker.core import Broker, Deliver
 from headway_bus.codec import Decoder, encode
+from headway_bus.config import Settings
 from headway_bus.endpoint import Endpoint, Frame
 from headway_bus.errors import BusError
 from headway_bus.link import BROKER, Listener, LocalLink
@@ -56,11 +57,18 @@ class BrokerService:
     """A broker on one address. ``start()`` inside a running loop; ``url`` then says where it is."""
 
     def __init__(
-        self, bind: str, *, heartbeat: float = 2.0, max_message: int = 64 * 1024 * 1024, max_peers: int = 10_000
+        self,
+        bind: str,
+        *,
+        heartbeat: float = 2.0,
+        max_message: int = 64 * 1024 * 1024,
+        max_peers: int = 10_000,
+        high_water_mark: int = SEND_HIGH_WATER,
     ) -> None:
         check_bind(bind)
         self.bind = bind
         self.url = bind
+        self._high_water_mark = high_water_mark
         self.core = Broker(
             os.urandom(8), time.monotonic(), heartbeat=heartbeat, max_message=max_message, max_peers=max_peers
         )
@@ -69,13 +77,25 @@ class BrokerService:
         self._ticker: asyncio.TimerHandle | None = None
         self._ticked = time.monotonic()
 
+    @classmethod
+    def from_settings(cls, settings: Settings) -> BrokerService:
+        """A broker as the settings say."""
+        own, bus = settings.broker, settings.bus
+        return cls(
+            own.bind or bus.url,
+            heartbeat=bus.heartbeat,
+            max_message=bus.max_message,
+            max_peers=own.max_peers,
+            high_water_mark=own.high_water_mark,
+        )
+
     def start(self) -> None:
         """Bind. Raises BusError when the address cannot be had, with who is to blame as far as it can be known."""
         socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.ROUTER_MANDATORY, 1)  # a delivery to nobody, or to a full queue, is an error and not a drop
-        socket.set(zmq.SNDHWM, SEND_HIGH_WATER)
-        socket.set(zmq.RCVHWM, SEND_HIGH_WATER)
+        socket.set(zmq.SNDHWM, self._high_water_mark)
+        socket.set(zmq.RCVHWM, self._high_water_mark)
         socket.set(zmq.MAXMSGSIZE, self.core.max_message)
         socket.set(zmq.BACKLOG, 4096)  # a whole plant may come back at once
         try:

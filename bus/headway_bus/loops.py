@@ -1,12 +1,11 @@
-"""The event loop that services run on, and the folder where a user's state lives."""
+"""The event loop that services run on, and how they are told to stop."""
 
 from __future__ import annotations
 
 import asyncio
-import os
+import signal
 import sys
-from collections.abc import Coroutine
-from pathlib import Path
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -23,12 +22,11 @@ def run(main: Coroutine[Any, Any, Result]) -> Result:
     return uvloop.run(main)
 
 
-def state_folder(chosen: str = "") -> Path:
-    """Where a bus keeps its state: as chosen, or by the XDG rules. The folder is made, for its owner only."""
-    if chosen:
-        folder = Path(chosen).expanduser()
-    else:
-        base = os.environ.get("XDG_STATE_HOME", "")
-        folder = (Path(base) if base.startswith("/") else Path.home() / ".local" / "state") / "headway"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
+def on_stop(call: Callable[[], None]) -> None:
+    """Call this at every TERM or INT, from the running loop."""
+    if sys.platform == "win32":
+        signal.signal(signal.SIGINT, lambda number, frame: call())
+        return
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, call)

@@ -162,7 +162,7 @@ class Fleet:
         """The runtime left on purpose. What it still had, it has given up."""
         runtime = self.state.runtimes.get(name)
         if runtime is not None and runtime.state != "offline":
-            self._lose(runtime, now, "it was stopped")
+            self._lose(runtime, now, "it was stopped", expected=True)
             del self.state.runtimes[name]
 
     def on_time(self, now: float) -> None:
@@ -177,14 +177,17 @@ class Fleet:
         for runtime in self.state.runtimes.values():
             runtime.seen = max(runtime.seen, now)
 
-    def _lose(self, runtime: Runtime, now: float, why: str) -> None:
+    def _lose(self, runtime: Runtime, now: float, why: str, expected: bool = False) -> None:
         name = runtime.info.name
         held, runtime.held, runtime.digest = runtime.held, {}, 0
         runtime.state, runtime.since, runtime.why, runtime.running = "offline", now, why, 0
         runtime.outbox.clear()
         self.scheduler.remove_runtime(name)
-        self.state.counters["runtimes.lost"] += 1
-        self.turn.note("warning", "runtime lost", runtime=name, reason=why, attempts=len(held))
+        if expected and not held:
+            self.turn.note("info", "runtime left", runtime=name)
+        else:
+            self.state.counters["runtimes.lost"] += 1
+            self.turn.note("warning", "runtime lost", runtime=name, reason=why, attempts=len(held))
         for task_id, attempt in held.items():
             self._lose_attempt(name, task_id, attempt, f"{name}: {why}", now)
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import msgpack
 
 from headway_bus.codec import for_controller
+from headway_bus.config import Settings, state_folder
 from headway_bus.errors import HeadwayError, Refused, StoreError
 from headway_bus.ids import TaskId
 from headway_bus.link import BROKER, BusLink, Link, Received
@@ -55,6 +56,7 @@ class ControllerService:
         retention: float = 30 * 86_400.0,
         max_tasks: int = 10_000_000,
         payload_limit: int = 1 << 30,
+        fifo_queues: Sequence[str] = (),
     ) -> None:
         self.instance = os.urandom(8)
         self._loop = asyncio.get_running_loop()
@@ -64,7 +66,7 @@ class ControllerService:
         self.predictor = self._load_learned()
         self.core = Controller(
             self.instance,
-            Scheduler(self.predictor),
+            Scheduler(self.predictor, fifo_queues),
             wall_offset=time.time() - time.monotonic(),
             heartbeat=heartbeat,
             missed_heartbeats=missed_heartbeats,
@@ -83,6 +85,26 @@ class ControllerService:
         self._kept_house = self.now()
         self._asking: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._stop = asyncio.Event()
+        self._joined = asyncio.Event()
+        self._refused = ""
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> ControllerService:
+        """A controller as the settings say, with its state folder, which is made for its owner only."""
+        own, bus = settings.controller, settings.bus
+        folder = Path(own.state).expanduser() if own.state else state_folder()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return cls(
+            folder,
+            durability=own.durability,
+            heartbeat=bus.heartbeat,
+            missed_heartbeats=own.missed_heartbeats,
+            retention=own.retention,
+            max_tasks=own.max_tasks,
+            payload_limit=bus.payload_limit,
+            fifo_queues=own.fifo_queues,
+        )
 
     def now(self) -> float:
         return time.monotonic()
@@ -115,6 +137,24 @@ class ControllerService:
         """Use a link that somebody else made: a controller in the broker's process."""
         self._link = link
 
+    async def until_serving(self, with_runtime: bool) -> None:
+        """Wait until there is a broker and, if wanted, a runtime that takes work."""
+        while not (self._link is not None and self._link.is_up and (not with_runtime or self._has_runtime())):
+            self._joined.clear()
+            await self._joined.wait()
+
+    def _has_runtime(self) -> bool:
+        return any(runtime.state == "online" for runtime in self.core.state.runtimes.values())
+
+    def stop(self) -> None:
+        """Let ``until_stopped`` return."""
+        self._stop.set()
+
+    async def until_stopped(self) -> str:
+        """Wait for ``stop``, or for the broker to refuse this controller for good; then the text says why."""
+        await self._stop.wait()
+        return self._refused
+
     async def close(self) -> None:
         """Stop: what has been handed over is stored, and told as far as the link still carries it."""
         if self._closed:
@@ -136,6 +176,7 @@ class ControllerService:
 
     def on_up(self, welcome: Welcome) -> None:
         log.debug("connected to the broker", broker=welcome.broker.hex())
+        self._joined.set()
         self._finish()
 
     def on_down(self, reason: str) -> None:
@@ -145,7 +186,8 @@ class ControllerService:
         """That is ourselves."""
 
     def on_over(self, rejected: Rejected) -> None:
-        log.error("the broker refuses this controller", code=rejected.code, reason=rejected.text)
+        self._refused = f"the broker refuses this controller: {rejected.text}"
+        self._stop.set()
 
     def on_undecodable(self, source: bytes, request: int, text: str) -> None:
         self.core.state.counters["messages.undecodable"] += 1
@@ -184,6 +226,7 @@ class ControllerService:
                 self._start(self._read_outcomes(client, tasks))
             case Note(level, event, fields):
                 getattr(log, level)(event, **fields)
+                self._joined.set()
 
     async def _read_outcomes(self, client: str, tasks: list[TaskId]) -> None:
         stored: list[StoredTask] = await self.read(self.store.find, tasks)

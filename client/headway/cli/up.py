@@ -46,6 +46,7 @@ def up(
     runs and stops all three; what is queued stays in the state folder for the next time.
     """
     from headway import hub
+    from headway_bus import logs
     from headway_bus.config import load
 
     if no_runtime and slots is not None:
@@ -59,4 +60,4 @@ def up(
             "controller.state": None if state is None else str(state.absolute()),
         },
     )
-    return hub.run(settings, slots=0 if no_runtime else slots, ready_fd=ready_fd)
+    return hub.run(settings, slots=slots, with_runtime=not no_runtime, ready_fd=ready_fd)

@@ -1,0 +1,205 @@
+"""``headway up``: broker and controller in one process, the runtime as its child.
+
+The services are found through entry points, because the client imports none of them. What they have in common here is
+the in-memory link: the controller hands its messages to the broker without a socket in between.
+
+A runtime outlives a hub that is killed: it goes on with its work and the next ``headway up`` on the same state folder
+finds it again, takes its results, and starts no second one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from headway_bus import logs, loops
+from headway_bus.codec import for_controller
+from headway_bus.config import Settings, state_folder
+from headway_bus.errors import BusError
+
+RUNTIME_FILE = "runtime.json"
+POLL = 0.1
+"""Seconds between looks at a runtime that is not our own child, and whose end therefore nobody tells us."""
+
+RESTART_FIRST, RESTART_LAST = 0.5, 30.0
+"""Seconds before a runtime that ended by itself is started again: the first time, and at most."""
+
+DRAIN_EXTRA = 10.0
+"""Seconds beyond the runtime's own deadline after which it is killed."""
+
+log = logs.get_logger("headway.hub")
+
+
+def run(
+    settings: Settings, *, slots: float | None = None, with_runtime: bool = True, ready_fd: int | None = None
+) -> int:
+    """Keep a bus running until TERM or INT. Returns the exit status. Raises BusError when it cannot begin.
+
+    ``ready_fd`` gets one line of JSON, ``{"url": …, "pid": …}``, when the bus serves and its runtime is registered.
+    """
+    logs.configure(settings.logs.level, {"text": False, "json": True}.get(settings.logs.format))
+    return loops.run(_serve(settings, slots, with_runtime, ready_fd))
+
+
+async def _serve(settings: Settings, slots: float | None, with_runtime: bool, ready_fd: int | None) -> int:
+    stop = asyncio.Event()
+    hurry = asyncio.Event()
+
+    def on_signal() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    loops.on_stop(on_signal)
+    folder = Path(settings.controller.state).expanduser() if settings.controller.state else state_folder()
+    controller = _service("controller").from_settings(settings)  # first: it holds the lock on the state
+    broker = None
+    runtime = None
+    try:
+        broker = _service("broker").from_settings(settings)
+        broker.start()
+        await controller.open()
+        controller.attach(broker.attach("controller", "controller", controller.instance, for_controller(), controller))
+        if with_runtime:
+            runtime = RuntimeProcess(folder, broker.url, slots, settings)
+            runtime.start()
+        waiting = asyncio.create_task(_tell_ready(controller, broker.url, with_runtime, ready_fd))
+        await stop.wait()
+        waiting.cancel()
+        log.info("stopping; again to hurry")
+        if runtime is not None:
+            await runtime.stop(hurry)
+    finally:
+        if runtime is not None:
+            runtime.release()
+        await controller.close()
+        if broker is not None:
+            await broker.close()
+    return 0
+
+
+def _service(name: str) -> Any:
+    found = [each for each in entry_points(group="headway.services") if each.name == name]
+    if not found:
+        raise BusError(f"the {name} is not installed beside this client; expected a whole headway: pip install headway")
+    return found[0].load()
+
+
+async def _tell_ready(controller: Any, url: str, with_runtime: bool, ready_fd: int | None) -> None:
+    await controller.until_serving(with_runtime)
+    log.info("the bus serves", url=url)
+    if ready_fd is not None:
+        with contextlib.suppress(OSError):  # nobody reads it any more
+            os.write(ready_fd, json.dumps({"url": url, "pid": os.getpid()}).encode() + b"\n")
+
+
+class RuntimeProcess:
+    """The runtime beside the hub: started, found again, started anew when it dies, drained at the end."""
+
+    def __init__(self, folder: Path, url: str, slots: float | None, settings: Settings) -> None:
+        self._file = folder / RUNTIME_FILE
+        self._folder = folder
+        self._url = url
+        self._slots = slots
+        self._deadline = settings.runtime.drain_deadline + DRAIN_EXTRA
+        self._settings_file = settings.file
+        self._child: subprocess.Popen[bytes] | None = None
+        self._process: psutil.Process | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._delay = RESTART_FIRST
+
+    def start(self) -> None:
+        """Find the runtime of an earlier hub, or start one."""
+        self._process = self._find_earlier()
+        if self._process is not None:
+            log.info("found the runtime that an earlier hub left", pid=self._process.pid)
+        else:
+            self._spawn()
+        self._watch = asyncio.create_task(self._keep_alive())
+
+    async def stop(self, hurry: asyncio.Event) -> None:
+        """Let it drain; ``hurry`` makes it end at once. Returns when it is gone."""
+        if self._watch is not None:
+            self._watch.cancel()
+        process = self._process
+        if process is None or not self._is_running():
+            return
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+        deadline = time.monotonic() + self._deadline
+        hurried = False
+        while self._is_running():
+            if time.monotonic() > deadline:
+                log.error("the runtime did not end in time and is killed", pid=process.pid)
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+                deadline = float("inf")
+            if hurry.is_set() and not hurried:
+                hurried = True
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.terminate()  # the second signal: at once
+            await asyncio.sleep(POLL)
+
+    def release(self) -> None:
+        """Forget it if it is gone; otherwise leave word for the next hub."""
+        if self._watch is not None:
+            self._watch.cancel()
+        if not self._is_running():
+            self._file.unlink(missing_ok=True)
+
+    async def _keep_alive(self) -> None:
+        while True:
+            began = time.monotonic()
+            while self._is_running():
+                await asyncio.sleep(POLL)
+            if time.monotonic() - began > RESTART_LAST:
+                self._delay = RESTART_FIRST
+            status = self._child.returncode if self._child is not None else None
+            log.warning("the runtime ended by itself; it is started again", status=status, after=self._delay)
+            await asyncio.sleep(self._delay)
+            self._delay = min(RESTART_LAST, self._delay * 2)
+            self._spawn()
+
+    def _spawn(self) -> None:
+        self._child = subprocess.Popen(
+            self._command(),
+            stdin=subprocess.DEVNULL,
+            # Ctrl-C in a terminal goes to the whole group: the hub alone decides when the runtime drains.
+            start_new_session=True,
+        )
+        self._process = psutil.Process(self._child.pid)
+        data = {"pid": self._child.pid, "created": self._process.create_time(), "url": self._url}
+        self._file.write_text(json.dumps(data))
+
+    def _command(self) -> Sequence[str]:
+        command = [sys.executable, "-m", "headway_runtime", "--bus", self._url, "--state", str(self._folder)]
+        if self._slots is not None:
+            command += ["--slots", f"{self._slots:g}"]
+        if self._settings_file is not None:
+            command += ["--config", str(self._settings_file)]
+        return command
+
+    def _find_earlier(self) -> psutil.Process | None:
+        try:
+            data = json.loads(self._file.read_text())
+            process = psutil.Process(int(data["pid"]))
+            # The number may have gone to another process since: the time of its birth tells.
+            if data["url"] == self._url and abs(process.create_time() - float(data["created"])) < 1.0:
+                return process if process.status() != psutil.STATUS_ZOMBIE else None
+        except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+            pass
+        return None
+
+    def _is_running(self) -> bool:
+        if self._child is not None:
+            return self._child.poll() is None
+        return self._process is not None and self._process.is_running()

@@ -1,0 +1,63 @@
+"""``headway controller``, also ``python -m headway_controller``: settings, logging, run."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import click
+from headway_bus import config, logs, loops
+from headway_bus.errors import BusError, ConfigError
+
+from headway_controller.service import ControllerService
+
+
+@click.command(
+    "controller", short_help="Run the brain alone.", epilog="Example: headway controller --state /var/lib/headway"
+)
+@click.option("--bus", "url", metavar="URL", help="Where the broker is.")
+@click.option("--state", metavar="DIR", help="Where tasks and results are kept.  [default: ~/.local/state/headway]")
+@click.option("--durability", type=click.Choice(["full", "normal", "memory"]), help="What an acceptance survives.")
+@click.option("--config", "file", metavar="FILE", help="A config.toml.")
+@click.option("--log-level", help="debug, info, warning or error.")
+def command(
+    url: str | None, state: str | None, durability: str | None, file: str | None, log_level: str | None
+) -> None:
+    """Run the controller alone: it keeps the tasks, decides which runtime gets them and when, and stores their ends.
+
+    It may be killed at any moment. The next one reads the store, hears from the runtimes what they have, and goes on.
+    """
+    overrides = {
+        "bus.url": url,
+        "controller.state": state,
+        "controller.durability": durability,
+        "logs.level": log_level,
+    }
+    try:
+        settings = config.load(file, overrides)
+        logs.configure(settings.logs.level, {"text": False, "json": True}.get(settings.logs.format))
+        refused = loops.run(_serve(settings))
+    except ConfigError as error:
+        click.echo(f"headway controller: {error}", err=True)
+        sys.exit(2)
+    except BusError as error:
+        click.echo(f"headway controller: {error}", err=True)
+        sys.exit(1)
+    if refused:
+        click.echo(f"headway controller: {refused}", err=True)
+        sys.exit(1)
+
+
+async def _serve(settings: config.Settings) -> str:
+    """Returns why the broker refused; empty: told to stop."""
+    service = ControllerService.from_settings(settings)
+    loops.on_stop(service.stop)
+    await service.open()
+    service.connect(settings.bus.url)
+    refused = await service.until_stopped()
+    await service.close()
+    return refused
+
+
+if __name__ == "__main__":
+    command(prog_name="headway controller")
