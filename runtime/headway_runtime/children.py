@@ -16,8 +16,9 @@ from headway_bus.endpoint import Frame
 from headway_bus.ids import AttemptKey, TaskId
 from headway_bus.records import Blob, Ended, ErrorInfo, LogRecord, Payload, Reason
 from headway_runtime import journal as journals
+from headway_runtime import processes
 from headway_runtime.keeper import Keeper
-from headway_runtime.orders import Answer, ChildSpec, Key, Order, Work
+from headway_runtime.orders import Answer, ChildSpec, Order, Work
 from headway_runtime.output import Lines
 from headway_runtime.pipes import Parcel, Reader, Writer, pack
 from headway_runtime.state import Attempt, Spec
@@ -67,6 +68,7 @@ class ChildProcess:
         self._ended_count = 0
         self._last_ends = b""
         self._cause = ErrorInfo(Reason.EXIT, "the child process left")
+        self._memory_kills = processes.memory_kills()
         self._is_closed = False
         self._is_paused = False
         self._data, data = socket.socketpair()
@@ -106,12 +108,12 @@ class ChildProcess:
                 if spec.number not in self._specs:
                     self._specs.add(spec.number)
                     specs.append(self._describe(spec))
-            payload = attempt.payload
-            if not isinstance(payload, Blob) and len(payload) > INLINE_PAYLOAD:
+            payload = attempt.payload  # kept by the attempt: the child may give it back
+            if isinstance(payload, Blob) or len(payload) <= INLINE_PAYLOAD:
+                group.append((*attempt.key, payload))  # type: ignore[arg-type]  # a short memoryview is encoded as bytes are
+            else:
+                group.append((*attempt.key, len(frames)))
                 frames.append(payload)
-                payload = len(frames) - 1  # type: ignore[assignment]
-            group.append((*attempt.key, payload))  # type: ignore[arg-type]
-            attempt.payload = payload if isinstance(payload, Blob) else attempt.payload
         self._write(pack(_encode(Work(specs, groups, forget)), frames=frames))
 
     def _describe(self, spec: Spec) -> ChildSpec:
@@ -205,7 +207,7 @@ class ChildProcess:
         self._listener.on_child_gone(self.number, ErrorInfo(Reason.START, reason), False)
 
     def on_exited(self, status: int, most_memory: int, left: bool) -> None:
-        self._cause = cause_of(status)
+        self._cause = cause_of(status, processes.memory_kills() > self._memory_kills)
         if left:
             self.send_signal(signal.SIGKILL)  # whoever is to be asked politely was asked before the child ended
 
@@ -264,8 +266,11 @@ class ChildProcess:
         self._close()
 
 
-def cause_of(status: int) -> ErrorInfo:
-    """What a status of wait(2) says about a child that was to stay."""
+def cause_of(status: int, out_of_memory: bool = False) -> ErrorInfo:
+    """What a status of wait(2) says about a child that was to stay.
+
+    ``out_of_memory``: the system has killed processes for want of memory while it ran.
+    """
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         try:
@@ -273,11 +278,9 @@ def cause_of(status: int) -> ErrorInfo:
         except ValueError:
             name = "unknown"
         text = f"the process was killed by signal {number} ({name})"
-        if number == signal.SIGKILL:
-            text += "; if nobody sent it, the system was out of memory"
+        if number == signal.SIGKILL and out_of_memory:
+            text += ": the system was out of memory"
+            return ErrorInfo(Reason.MEMORY, text, signal=number)
         return ErrorInfo(Reason.SIGNAL, text, signal=number)
     code = os.WEXITSTATUS(status)
     return ErrorInfo(Reason.EXIT, f"the process left with exit code {code}", exit_code=code)
-
-
-__all__ = ["ChildListener", "ChildProcess", "Key", "cause_of"]

@@ -121,6 +121,7 @@ class Command:
         self.key = attempt.key
         self.spec = attempt.spec
         self.tree = 0
+        self.pid = 0
         self._attempt = attempt
         self._keeper = keeper
         self._folder = folder
@@ -148,7 +149,7 @@ class Command:
 
     def _start(self, base: Mapping[str, str]) -> None:
         args, params, own, cwd = self._decode()
-        self._path = self._folder.make_attempt(self.key)
+        self._path = self._folder.take_folder()
         options = self.spec.options
         params_file = self._write_params(params) if params else ""
         if options.kind is Kind.SCRIPT:
@@ -158,12 +159,8 @@ class Command:
         else:
             arguments = [SHELL, "-c", options.target, SHELL, *args]
         folder = cwd or (self._path if options.kind is Kind.SCRIPT else os.curdir)
-        pipes = [os.pipe(), os.pipe(), os.pipe()]
-        for name, (read_end, _) in zip(("stdout", "stderr", REPORTS), pipes, strict=True):
-            os.set_blocking(read_end, False)
-            self._streams[read_end] = _Records() if name == REPORTS else _Text(name)
-            self._loop.add_reader(read_end, self._on_readable, read_end)
-        environment = self._environment(base, own, params_file, pipes[2][1])
+        write_ends = self._open_pipes()
+        environment = self._environment(base, own, params_file, write_ends[2])
         self._begun = monotonic()
         self.tree = self._keeper.want_command(
             self,
@@ -172,8 +169,24 @@ class Command:
             folder,
             f"{MARK}={self._mark}",
             options.requirements.memory,
-            [write_end for _, write_end in pipes],
+            write_ends,
         )
+
+    def _open_pipes(self) -> list[int]:
+        """The pipes that it speaks through; returns the ends that it gets."""
+        write_ends: list[int] = []
+        try:
+            for name in ("stdout", "stderr", REPORTS):
+                read_end, write_end = os.pipe()
+                write_ends.append(write_end)
+                os.set_blocking(read_end, False)
+                self._streams[read_end] = _Records() if name == REPORTS else _Text(name)
+                self._loop.add_reader(read_end, self._on_readable, read_end)
+        except OSError:
+            for write_end in write_ends:
+                os.close(write_end)
+            raise
+        return write_ends
 
     def _decode(self) -> tuple[list[str], dict[str, Any], dict[str, str], str]:
         payload = self._attempt.payload
@@ -265,7 +278,7 @@ class Command:
         self._keeper.send_signal(self.tree, number)
 
     def on_started(self, pid: int) -> None:
-        pass
+        self.pid = pid
 
     def on_not_started(self, reason: str) -> None:
         self._fail(Reason.START, reason)
@@ -317,7 +330,7 @@ class Command:
 
     def _tell(self, ended: Ended) -> None:
         if self._path:
-            self._folder.remove_attempt(self._path)
+            self._folder.give_folder(self._path)
         self._listener.on_command_gone(self.key, ended, self._allowance.dropped)
 
     def discard(self) -> None:
@@ -327,7 +340,7 @@ class Command:
             os.close(descriptor)
         self._streams.clear()
         if self._path:
-            self._folder.remove_attempt(self._path)
+            self._folder.give_folder(self._path)
 
 
 def _private(path: str, flags: int) -> int:

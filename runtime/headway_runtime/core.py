@@ -72,12 +72,11 @@ class Core:
         self.attempts: dict[AttemptKey, Attempt] = {}
         self.pool = Pool(info.slots, self.bounds.max_children)
         self.reporter = Reporter(self.bounds.logs_bytes, self.bounds.message_bytes)
-        self.specs = Specs()
+        self.specs = Specs(refusals)
         self.draining = False
         self.leaving_since: float | None = None
         self.duplicates = 0
         self.round_trip = 0.0
-        self._refusals = refusals
         self._running: dict[AttemptKey, Attempt] = {}
         self._unannounced: list[Attempt] = []
         self._alarms: list[Alarm] = []
@@ -112,7 +111,11 @@ class Core:
 
     def on_controller(self, controller: bytes, now: float) -> list[Effect]:
         """The controller came or was replaced, or went (empty): then everything goes on, and reports wait."""
-        self.identity.controller = controller
+        identity = self.identity
+        if controller and controller != identity.last_controller:
+            identity.last_controller = controller
+            identity.assigned = 0  # another controller numbers its batches afresh
+        identity.controller = controller
         return self._register(now) if self.is_registered else []
 
     def _register(self, now: float) -> list[Effect]:
@@ -176,7 +179,6 @@ class Core:
 
     def _take_in(self, group: AssignGroup, frames: Sequence[Frame], effects: list[Effect], now: float) -> None:
         spec = self.specs.of(group.options)
-        refusal = self._refusals.of(group.options)
         attempts, ready, reporter = self.attempts, self.pool.ready, self.reporter
         for task, number, payload in group.attempts:
             key = (task, number)
@@ -186,8 +188,8 @@ class Core:
             content = frames[payload] if isinstance(payload, int) else payload
             attempt = attempts[key] = Attempt(key, content, spec)
             reporter.took(key)
-            if refusal is not None:
-                self._finish(attempt, _ended(attempt, AttemptEnd.FAILED, refusal), None, now)
+            if spec.refusal is not None:
+                self._finish(attempt, _ended(attempt, AttemptEnd.FAILED, spec.refusal), None, now)
             elif self.draining:
                 self._finish(attempt, _ended(attempt, AttemptEnd.RETURNED), None, now)
             elif isinstance(content, Blob) or group.options.files:
@@ -362,6 +364,32 @@ class Core:
         return effects
 
     # -------------------------------------------------------------------------------------- commands and files
+
+    def on_over_memory(self, key: AttemptKey, used: int, now: float) -> list[Effect]:
+        """An attempt's process tree occupies more memory than it may: it ends at once, before the machine suffers."""
+        attempt = self.attempts.get(key)
+        if attempt is None:
+            return []
+        limit = attempt.spec.options.requirements.memory
+        error = ErrorInfo(Reason.MEMORY, f"its processes occupied {used} bytes of memory; its limit is {limit}")
+        return self._end(attempt, AttemptEnd.FAILED, error, 0.0, now)
+
+    def with_memory_limit(self) -> list[Attempt]:
+        """Attempts that run, as far as is known, and whose memory is limited."""
+        heads = (child.head() for child in self.pool.busy)
+        running = [head for head in heads if head is not None] + list(self._running.values())
+        return [attempt for attempt in running if attempt.spec.options.requirements.memory]
+
+    def blobs_in_use(self) -> set[bytes]:
+        """The hashes of large values that attempts still need."""
+        hashes = set()
+        for attempt in self.attempts.values():
+            if isinstance(attempt.payload, Blob):
+                hashes.add(attempt.payload.hash)
+            if attempt.outcome is not None and isinstance(attempt.outcome.result, Blob):
+                hashes.add(attempt.outcome.result.hash)
+            hashes.update(file.content.hash for file in attempt.spec.options.files)
+        return hashes
 
     def on_command_gone(self, key: AttemptKey, record: Ended, now: float) -> list[Effect]:
         """A command's whole process tree is gone, and all of its output was handed over."""

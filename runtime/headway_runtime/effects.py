@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from headway_bus.endpoint import Frame
 from headway_bus.ids import AttemptKey
@@ -133,5 +132,3 @@ Effect = (
     | Throttle
     | Leave
 )
-
-Fields = dict[str, Any]

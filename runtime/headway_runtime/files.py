@@ -3,7 +3,7 @@
 ::
 
     WORK/                 0700
-        attempts/ID-N/    one folder per command or script, gone when it has ended
+        attempts/N/       one folder per command or script, empty again when it has ended
         blobs/HASH        large arguments and results, whole and verified; HASH.part while on its way
         instance          whose processes a later runtime must look for
         lock              held while a runtime works here
@@ -15,16 +15,18 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from headway_bus.errors import BusError
-from headway_bus.ids import AttemptKey, text_of
 from headway_bus.records import Blob
 from headway_runtime import processes
 
 HASH_BYTES = 32
 INSTANCE_CHARACTERS = 16
+IDLE_FOLDERS = 64
+PRIVATE_FOLDER = stat.S_IFDIR | 0o700
 MARK = "HEADWAY_MARK"
 """The environment variable that tells a runtime's processes, and each attempt's, from everything else on the machine."""
 
@@ -52,6 +54,8 @@ class WorkFolder:
         self.blobs = path / "blobs"
         self.attempts = path / "attempts"
         self._lock: int | None = None
+        self._idle: list[str] = []
+        self._last_folder = 0
 
     def open(self, instance: bytes) -> None:
         """Make the folders and end what an earlier runtime left running here. Raises BusError if it is in use.
@@ -95,23 +99,27 @@ class WorkFolder:
             os.close(self._lock)
             self._lock = None
 
-    def make_attempt(self, key: AttemptKey) -> str:
-        """A fresh folder that only this user can enter."""
-        path = f"{self.attempts}/{text_of(key[0])}-{key[1]}"
-        try:
-            os.mkdir(path, 0o700)  # noqa: PTH102 - on the path of every command
-        except FileExistsError:
-            shutil.rmtree(path)
-            os.mkdir(path, 0o700)  # noqa: PTH102
+    def take_folder(self) -> str:
+        """An empty folder for an attempt, that only this user can enter.
+
+        Folders that were left empty are used again: on some file systems removing one takes longer than a short command.
+        """
+        if self._idle:
+            return self._idle.pop()
+        self._last_folder += 1
+        path = f"{self.attempts}/{self._last_folder}"
+        os.mkdir(path, 0o700)  # noqa: PTH102 - on the path of every command
         return path
 
-    def remove_attempt(self, path: str) -> None:
-        """Remove the folder with whatever the attempt left in it."""
+    def give_folder(self, path: str) -> None:
+        """The attempt is over: remove whatever it left in its folder."""
         try:
-            os.rmdir(path)  # noqa: PTH106
-        except FileNotFoundError:
-            pass
+            is_clean = not os.listdir(path) and os.stat(path).st_mode == PRIVATE_FOLDER  # noqa: PTH208, PTH116
         except OSError:
+            is_clean = False
+        if is_clean and len(self._idle) < IDLE_FOLDERS:
+            self._idle.append(path)
+        else:
             shutil.rmtree(path, onerror=_make_removable)
 
     def blob_path(self, blob: Blob) -> Path:
@@ -123,9 +131,26 @@ class WorkFolder:
     def has_blob(self, blob: Blob) -> bool:
         path = self.blob_path(blob)
         try:
+            os.utime(path)  # the one used last is the one removed last
             return path.stat().st_size == blob.size
         except FileNotFoundError:
             return False
+
+    def trim(self, most: int, in_use: set[bytes]) -> None:
+        """Remove large values, those not touched for longest first, until they occupy ``most`` bytes."""
+        found = []
+        with suppress(OSError):
+            for entry in os.scandir(self.blobs):
+                status = entry.stat()
+                found.append((status.st_mtime, status.st_size, entry.name))
+        occupied = sum(size for _, size, _ in found)
+        needed = {each.hex() for each in in_use}
+        for _, size, name in sorted(found):
+            if occupied <= most:
+                return
+            if name.partition(".")[0] not in needed:
+                (self.blobs / name).unlink(missing_ok=True)
+                occupied -= size
 
     def place(self, blob: Blob, folder: str, name: str) -> Path:
         """Copy a value into an attempt's folder under a relative name. Raises ValueError for a name that leaves it."""

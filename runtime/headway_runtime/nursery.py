@@ -11,6 +11,7 @@ session. What hides both is ended when nothing runs that it could belong to.
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
 import resource
@@ -305,6 +306,7 @@ def _run_child(descriptors: list[int], settings: ChildSettings, folder: str) -> 
     os.close(err_write)
     mapped = Journal(journal)
     os.close(journal)
+    faulthandler.enable(file=2)  # what a crash leaves behind besides the signal's number
     sys.path[:0] = [path for path in [*settings.paths, folder] if path not in sys.path]
     gc.enable()
     child = children.Child(

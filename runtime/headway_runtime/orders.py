@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from headway_bus.ids import TaskId
-from headway_bus.records import Blob, Kind, Payload
+from headway_bus.records import Kind, Payload
 
 Key = tuple[TaskId, int]
 
@@ -58,6 +58,3 @@ class ChildSettings(msgspec.Struct, frozen=True, array_like=True):
     frame_bytes: int  # results beyond this go by file
     slow: float = 1.0
     runtime: str = ""
-
-
-__all__ = ["Answer", "Blob", "ChildSettings", "ChildSpec", "Key", "Order", "Work"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 from contextlib import suppress
@@ -135,6 +136,22 @@ def start_time_of(pid: int) -> str:
             return file.read().rpartition(b")")[2].split()[19].decode()
     except (OSError, IndexError):
         return ""
+
+
+def memory_kills() -> int:
+    """How many processes the system has killed for want of memory since it started; 0 where it does not say."""
+    with suppress(OSError, ValueError, IndexError), open("/proc/vmstat", "rb") as file:  # noqa: PTH123
+        return int(file.read().split(b"\noom_kill ")[1].split(b"\n")[0])
+    return 0
+
+
+def resident_bytes(pids: list[int]) -> int:
+    """Memory that these processes occupy together. What they share counts for each."""
+    pages = 0
+    for pid in pids:
+        with suppress(OSError, IndexError, ValueError), open(f"/proc/{pid}/statm", "rb") as file:  # noqa: PTH123
+            pages += int(file.read().split()[1])
+    return pages * resource.getpagesize()
 
 
 def send_signal(pid: int, number: int) -> bool:

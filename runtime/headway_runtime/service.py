@@ -34,6 +34,14 @@ from headway_runtime.transfers import Transfers
 MOST_INLINE = 32 * 1024
 """Results within a record, whatever the settings say: the journal of a child must hold several."""
 
+WATCH_SECONDS = 0.25
+"""Between looks at the memory of attempts that have a limit."""
+
+CHILD_BYTES = 64 * 1024 * 1024
+"""What a child occupies by itself, with modules that earlier attempts have imported: not the attempt's fault."""
+
+TRIM_SECONDS = 60.0
+
 log = get_logger("headway.runtime")
 
 
@@ -83,6 +91,8 @@ class RuntimeService:
         self._timer_at = 0.0
         self._flush_is_due = False
         self._is_throttled = False
+        self._next_watch = 0.0
+        self._next_trim = 0.0
         self._environment = {name: value for name, value in os.environ.items() if name != MARK}
 
     # -------------------------------------------------------------------------------------- life
@@ -331,9 +341,30 @@ class RuntimeService:
         self._timer_at = loop_at
         self._timer = self._loop.call_at(loop_at, self._tick)
 
+    def _watch_memory(self, now: float) -> None:
+        for attempt in self.core.with_memory_limit():
+            child = attempt.child
+            holder = self._commands.get(attempt.key) if child is None else self._children.get(child.number)
+            if holder is None or not holder.pid:
+                continue
+            used = processes.resident_bytes([holder.pid, *processes.descendants_of(holder.pid)])
+            allowed = attempt.spec.options.requirements.memory + (0 if child is None else CHILD_BYTES)
+            if used > allowed:
+                self._perform(self.core.on_over_memory(attempt.key, used, now))
+
+    def _look_around(self, now: float) -> None:
+        """What needs to be looked at from time to time only."""
+        if now >= self._next_watch:
+            self._next_watch = now + WATCH_SECONDS
+            self._watch_memory(now)
+        if now >= self._next_trim:
+            self._next_trim = now + TRIM_SECONDS
+            self._folder.trim(self.setup.bounds.blob_bytes, self.core.blobs_in_use())
+
     def _tick(self) -> None:
         self._timer = None
         now = monotonic()
+        self._look_around(now)
         self.core.round_trip = self._link.round_trip
         self._transfers.on_tick(now)
         self._carry_out(self.core.on_tick(now))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from headway_bus.records import Options
+from headway_runtime.refusals import Refusals
 from headway_runtime.state import Spec
 
 MOST_SPECS = 4096
@@ -14,7 +15,8 @@ MOST_SPECS = 4096
 class Specs:
     """Options to what is known of them; the one not asked for longest goes first."""
 
-    def __init__(self) -> None:
+    def __init__(self, refusals: Refusals) -> None:
+        self._refusals = refusals
         self._specs: dict[bytes, Spec] = {}
         self._encode = msgspec.msgpack.Encoder().encode
         self._last_number = 0
@@ -24,7 +26,7 @@ class Specs:
         spec = self._specs.pop(key, None)
         if spec is None:
             self._last_number += 1
-            spec = Spec(self._last_number, options)
+            spec = Spec(self._last_number, options, self._refusals.of(options))
             if len(self._specs) >= MOST_SPECS:
                 del self._specs[next(iter(self._specs))]
         self._specs[key] = spec  # at the end: the order of the dictionary is the order of use

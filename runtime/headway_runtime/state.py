@@ -47,6 +47,9 @@ class Spec:
 
     number: int
     options: Options
+    refusal: ErrorInfo | None = None
+    """Why this runtime does not run them; None: it does."""
+
     seconds: float = 0.0
     """Expected running time, a moving average; 0 while ``seen`` is 0."""
 
@@ -145,6 +148,9 @@ class Bounds:
     output_bytes: int = 8 * 1024 * 1024
     """Output kept per attempt, where its options give no limit."""
 
+    blob_bytes: int = 4 * 1024**3
+    """Large values kept for attempts to come, beside those in use."""
+
     max_children: int = 256
     drain_seconds: float = 30.0
     """For running attempts to end after the order to drain and leave; then they are stopped and given back."""
@@ -160,6 +166,9 @@ class Identity:
     info: RuntimeInfo
     instance: bytes
     controller: bytes = b""
+    last_controller: bytes = b""
+    """The one that it was registered with last, though it may have gone since."""
+
     is_up: bool = False
     heartbeat: float = 2.0
     assigned: int = 0

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import zmq
+
 from headway_bus import messages as m
 from headway_bus.codec import encode
 from headway_bus.ids import TaskId, digest_of, new_task_id
@@ -149,7 +150,9 @@ class Hub:
 
     # -------------------------------------------------------------------------------------- giving work
 
-    def assign(self, options: Options, payloads: Sequence[Any], frames: Sequence[bytes] = ()) -> list[tuple[TaskId, int]]:
+    def assign(
+        self, options: Options, payloads: Sequence[Any], frames: Sequence[bytes] = ()
+    ) -> list[tuple[TaskId, int]]:
         """Assign an attempt for each payload; returns their keys."""
         attempts = [(new_task_id(), 1, payload) for payload in payloads]
         self.assign_attempts(options, attempts, frames)
