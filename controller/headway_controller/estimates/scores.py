@@ -7,6 +7,8 @@ from typing import Any
 WINDOW = 1000
 """Observations after which one counts 1/e."""
 OVERALL = ""
+WAITED = "*"
+"""The name of the row of those alone that could not start at once: the others are easily told."""
 MAX_TARGETS = 1000
 
 
@@ -45,16 +47,20 @@ class Score:
 
 
 class Scores:
-    """One :class:`Score` per target and one for all of them, under the empty name."""
+    """One :class:`Score` per target, and under the names above one for all, and one for all that had to wait."""
 
     __slots__ = ("_by_target",)
 
     def __init__(self) -> None:
-        self._by_target: dict[str, Score] = {OVERALL: Score()}
+        self._by_target: dict[str, Score] = {OVERALL: Score(), WAITED: Score()}
 
-    def observe(self, target: str, seen: float, expectation: float, p50: float, p90: float) -> None:
+    def observe(
+        self, target: str, seen: float, expectation: float, p50: float, p90: float, immediate: bool = False
+    ) -> None:
         """Seconds that something took, and what had been said of it."""
         self._by_target[OVERALL].observe(seen, expectation, p50, p90)
+        if not immediate:
+            self._by_target[WAITED].observe(seen, expectation, p50, p90)
         score = self._by_target.get(target)
         if score is None:
             if len(self._by_target) > MAX_TARGETS:

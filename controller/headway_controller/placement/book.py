@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from headway_bus.ids import TaskId
     from headway_bus.records import RuntimeInfo
+    from headway_controller.placement.fleet import Choice
     from headway_controller.placement.pools import Pool
     from headway_controller.placement.resources import Need
     from headway_controller.placement.work import Work
@@ -33,6 +34,8 @@ class Booking(NamedTuple):
     variance: float
     known: bool
     gpus: tuple[tuple[int, float], ...] = ()
+    choice: Choice | None = None
+    """Why here: what was expected of this runtime and of the runner-up."""
 
 
 class Book:
@@ -52,6 +55,9 @@ class Book:
         "idle_since",
         "info",
         "name",
+        "planned",
+        "planned_mean",
+        "planned_variance",
         "pool",
         "recalled",
         "running",
@@ -80,6 +86,10 @@ class Book:
         self.committed_variance = 0.0
         self.unknown = 0
         """Attempts here whose run time is a guess: behind them nothing is committed ahead."""
+        self.planned = 0
+        self.planned_mean = 0.0
+        self.planned_variance = 0.0
+        """What an early-binding strategy has planned here and is not committed: a count, slot-seconds here, their variance."""
         self.idle_since = now
         """Since when the first committed attempt can have been running, if none is said to be."""
         self.draining = False
@@ -100,21 +110,30 @@ class Book:
         """Whether it may be given anything."""
         return not self.draining and now >= self.set_aside_until
 
+    def offer(self, info: RuntimeInfo) -> None:
+        """The runtime offers something else now: what it holds is claimed anew from the new totals."""
+        self.info, self.stock = info, Stock(info)
+        for task, booking in self.committed.items():
+            self.committed[task] = booking._replace(gpus=self.stock.claim(booking.work.demand.need))
+        for task, (booking, started) in self.running.items():
+            self.running[task] = (booking._replace(gpus=self.stock.claim(booking.work.demand.need)), started)
+
     # ------------------------------------------------------------------------------------------ what happens
 
-    def commit(self, tasks: Sequence[TaskId], work: Work, now: float) -> None:
+    def commit(self, tasks: Sequence[TaskId], work: Work, now: float, choice: Choice | None = None) -> None:
         prediction = work.prediction
         need = work.demand.need
         speed = self.speed
         mean, variance = prediction.mean / speed, prediction.variance / (speed * speed)
         if not self.committed and not self.running:
             self.idle_since = now + self.delay
+        booking = Booking(work, mean, variance, prediction.known, (), choice)
         if need.plain:
             self.stock.claim(need, len(tasks))
-            self.committed.update(dict.fromkeys(tasks, Booking(work, mean, variance, prediction.known)))
+            self.committed.update(dict.fromkeys(tasks, booking))
         else:
             for task in tasks:
-                self.committed[task] = Booking(work, mean, variance, prediction.known, self.stock.claim(need))
+                self.committed[task] = booking._replace(gpus=self.stock.claim(need))
         self.committed_mean += mean * need.slots * len(tasks)
         self.committed_variance += variance * need.slots * len(tasks)
         if not prediction.known:
@@ -170,6 +189,27 @@ class Book:
         self._remaining_variance += booking.variance * booking.work.demand.need.slots
         self._remaining_changes += 1
 
+    def plan(self, work: Work, count: int) -> None:
+        """So many more are planned here, or fewer where it is negative."""
+        prediction, slots = work.prediction, work.demand.need.slots
+        self.planned += count
+        if self.planned <= 0:
+            self.clear_plan()
+            return
+        self.planned_mean = max(self.planned_mean + count * slots * prediction.mean / self.speed, 0.0)
+        spread = prediction.variance / (self.speed * self.speed)
+        self.planned_variance = max(self.planned_variance + count * slots * spread, 0.0)
+
+    def unplan_one(self) -> None:
+        """One of them was cancelled; which one matters little to the sum, and it is exact again when all are gone."""
+        share = 1.0 - 1.0 / max(self.planned, 1)
+        self.planned = max(self.planned - 1, 0)
+        self.planned_mean *= share
+        self.planned_variance *= share
+
+    def clear_plan(self) -> None:
+        self.planned, self.planned_mean, self.planned_variance = 0, 0.0, 0.0
+
     # ------------------------------------------------------------------------------------------ what is expected
 
     def drain(self, now: float) -> tuple[float, float]:
@@ -196,6 +236,18 @@ class Book:
             wait *= max(held - total + 1.0, 1.0) / held
         return max(wait, 0.0), math.sqrt(max(variance, 0.0)) / total
 
+    def planned_drain(self, now: float) -> tuple[float, float]:
+        """:meth:`drain` with what is planned, for a task that would be planned now."""
+        drain, error = self.drain(now)
+        total = max(self.stock.total_slots, 1.0)
+        if drain == 0.0 and self.planned + 1 <= self.stock.slots + TOLERANCE:
+            return 0.0, 0.0
+        if drain == 0.0:
+            # Free slots that the plan fills: what runs in the others is as long away as the plan itself.
+            left = self._remaining(now)[0] if self.running else 0.0
+            drain = (self.committed_mean + max(left, 0.0)) / total
+        return drain + self.planned_mean / total, math.sqrt(error * error + self.planned_variance / (total * total))
+
     def _remaining(self, now: float) -> tuple[float, float]:
         """Mean and variance of what is left of the running attempts, in slot-seconds, as far as the news go."""
         running = self.running
@@ -217,3 +269,16 @@ class Book:
 
     def fits(self, need: Need) -> bool:
         return self.stock.fits(need)
+
+    def validate(self) -> None:
+        """Raises AssertionError when the book does not agree with itself."""
+        held = [*self.committed.values(), *(entry[0] for entry in self.running.values())]
+        used = sum(booking.work.demand.need.slots for booking in held)
+        assert abs(self.stock.total_slots - used - self.stock.slots) < 1e-6, (
+            f"{self.name}: slots are not what is booked"
+        )
+        assert all(-1e-6 <= share <= 1.0 + 1e-6 for share in self.stock.gpus), f"{self.name}: a GPU is overdrawn"
+        assert self.unknown == sum(not booking.known for booking in held), f"{self.name}: guesses are miscounted"
+        assert self.recalled <= self.committed.keys(), f"{self.name}: asked back what it does not hold"
+        assert not self.committed.keys() & self.running.keys(), f"{self.name}: a task is committed and running"
+        assert self.committed or self.committed_mean == 0.0, f"{self.name}: a sum of nothing"

@@ -31,7 +31,7 @@ def horizon(book: Book) -> float:
 
 def opens_in(book: Book, now: float) -> float:
     """Seconds until the runtime has credit beyond its free slots, if nothing happens; 0: it has it now."""
-    if book.unknown:
+    if book.unknown or len(book.committed) >= MOST:
         return math.inf
     drain, error = book.drain(now)
     return max(drain - error - horizon(book), 0.0)

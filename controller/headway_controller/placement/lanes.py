@@ -62,6 +62,19 @@ class Bucket:
             self.mean = batch.work.prediction.mean
         heappush(self.heap, (batch.arrival, batch.sequence, batch))
 
+    def variance(self) -> float:
+        """Of one task's run time at speed 1, as its oldest batch says."""
+        return self.heap[0][2].work.prediction.variance if self.heap else 0.0
+
+    def share_before(self, when: float, now: float) -> float:
+        """The share of its tasks that arrived before ``when``; between the oldest and now they are taken to be spread evenly."""
+        if not self.heap:
+            return 0.0
+        oldest = self.heap[0][0]
+        if when >= now or oldest >= now:
+            return 1.0 if when >= oldest else 0.0
+        return min(max((when - oldest) / (now - oldest), 0.0), 1.0)
+
     def order_key(self) -> float:
         """What orders buckets within a tier; smaller goes first. Static, so that no waiting task need be visited."""
         batch = self.head()
@@ -166,7 +179,8 @@ class Lane:
         if self.removed:
             for task in self.removed.intersection(batch.tasks):
                 self._purge(task)
-        tier.add(batch, batch.work.queue if batch.work.fifo else batch.work.rank())
+        line = batch.work.line
+        tier.add(batch, batch.work.rank() if line is None else line)
         self.count += len(batch.tasks)
 
     def remove(self, task: TaskId) -> None:
@@ -210,7 +224,7 @@ class Lane:
         batch = bucket.head()
         if batch is None:
             return False
-        if batch.work.fifo:
+        if batch.work.line is not None:
             return True
         rank = batch.work.rank()
         if rank == bucket.key:

@@ -38,17 +38,17 @@ class Expected(Protocol):
 
 
 class Work:
-    __slots__ = ("demand", "fifo", "options", "prediction", "priority", "queue", "target")
+    __slots__ = ("demand", "line", "prediction", "priority", "queue", "target")
 
-    def __init__(self, options: Options, demand: Demand, prediction: Expected, fifo: bool) -> None:
-        self.options = options
+    def __init__(self, options: Options, demand: Demand, target: str, prediction: Expected, line: str | None) -> None:
         self.demand = demand
         self.prediction = prediction
         self.priority = options.priority
         self.queue = options.queue
-        self.target = options.target
-        self.fifo = fifo
-        """Its queue asks for strict order of arrival."""
+        self.target = target
+        """What run times are learned under."""
+        self.line = line
+        """The name of the line in which it keeps strict order of arrival, if its queue asks for that."""
 
     def rank(self) -> int:
         """The bucket it belongs to, by expected run time as it is known now."""

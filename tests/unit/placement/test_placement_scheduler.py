@@ -33,7 +33,7 @@ def finish(scheduler: Scheduler, runtime: str, task: TaskId, seconds: float, now
 
 def teach(scheduler: Scheduler, kind: Options, runtime: str, seconds: float, times: int = 10) -> None:
     """Let the predictor see ``times`` attempts that took ``seconds``."""
-    scheduler.work_of(kind).prediction.observe_many(runtime, [seconds] * times)
+    scheduler.catalogue.work_of(kind).prediction.observe_many(runtime, [seconds] * times)
 
 
 def test_unknown_work_is_committed_to_free_slots_and_no_further() -> None:

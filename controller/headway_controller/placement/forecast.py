@@ -1,0 +1,147 @@
+"""When will it start? The plan behind the answer is virtual: it is computed from counts when somebody asks, never stored.
+
+A task starts when the attempts that end before have made room for all that is ahead of it and for itself. A runtime that is
+free in F seconds has by the time T made room for T/F tasks while T < F (where in its remaining life an attempt ends is
+not known better than evenly), and for 1 + (T - F)·speed/m afterwards, m being the mean work of those ahead. The least T with
+enough room over all candidates is the expectation.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from typing import TYPE_CHECKING, NamedTuple
+
+from headway_controller.placement.lanes import AGEING, Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from headway_controller.placement.book import Book
+    from headway_controller.placement.fleet import Fleet
+    from headway_controller.placement.work import Work
+
+SAMPLED = 64
+"""Runtimes that are looked at; of more, an even sample stands for all."""
+FOREVER = 3.2e8
+"""Seconds; said when no runtime will ever do."""
+
+
+class Ahead(NamedTuple):
+    """What goes before a task: how many, and seconds and variance of their work at speed 1."""
+
+    tasks: float
+    seconds: float
+    variance: float
+
+
+class Expectation(NamedTuple):
+    """Raw, not calibrated: seconds until the start, the error, and the runtime it would start on."""
+
+    seconds: float
+    error: float
+    book: Book | None
+    ahead: float
+    immediate: bool
+    """There is room now."""
+    known: bool
+
+
+def ahead_of(work: Work, lane: Lane, others: Iterable[tuple[Lane, float]], now: float) -> Ahead:
+    """What goes before a task of that work that arrives now: in its lane, and in ``others`` by the share they compete."""
+    count = seconds = variance = 0.0
+    mean = work.prediction.mean
+    for each, share in ((lane, 1.0), *others):
+        for tier in each.top:
+            if tier.count <= 0 or tier.priority < work.priority:
+                continue
+            for bucket in tier.buckets.values():
+                if not bucket.count:
+                    continue
+                before = float(bucket.count)
+                in_line = work.line is not None and each is lane and bucket.key == work.line
+                if tier.priority == work.priority and bucket.mean > mean and not in_line:
+                    before *= bucket.share_before(now - (bucket.mean - mean) / AGEING, now)
+                count += share * before
+                seconds += share * before * bucket.mean
+                variance += share * before * bucket.variance()
+    return Ahead(count, seconds, variance)
+
+
+class Supply:
+    """How fast candidates make room: the curve described above, in pieces between the times at which they are free."""
+
+    __slots__ = ("_counts", "_free", "_order", "_slopes", "rate")
+
+    def __init__(self, books: Sequence[Book], scale: float, mean: float, now: float) -> None:
+        entries = sorted((max(book.drain(now)[0], 1e-6), book.serial, book) for book in books)
+        self._order = [book for _, _, book in entries]
+        self._free = [free for free, _, _ in entries]
+        gains = [book.speed * max(book.stock.total_slots, 1.0) / max(mean, 1e-6) for book in self._order]
+        slope = sum(1.0 / free for free in self._free)
+        self._counts: list[float] = []
+        self._slopes: list[float] = []
+        made = last = 0.0
+        for free, gain in zip(self._free, gains, strict=True):
+            made += (free - last) * slope
+            self._counts.append(made * scale)
+            slope += gain - 1.0 / free
+            self._slopes.append(max(slope, 1e-12) * scale)
+            last = free
+        self.rate = sum(gains) * scale
+        """Tasks a second that all together make room for, once busy."""
+
+    def time_of(self, count: float) -> float:
+        """Seconds until there was room for ``count`` tasks."""
+        place = bisect_left(self._counts, count)
+        if place == 0:
+            return self._free[0] * count / self._counts[0] if self._counts[0] else 0.0
+        return self._free[place - 1] + (count - self._counts[place - 1]) / self._slopes[place - 1]
+
+    def place(self, count: float) -> Book:
+        """Where a task with ``count`` ahead would land, were they dealt out in turn."""
+        return self._order[int(count) % len(self._order)]
+
+
+def sample(books: Sequence[Book]) -> tuple[Sequence[Book], float]:
+    """At most :data:`SAMPLED` of them, evenly, and how many each stands for."""
+    if len(books) <= SAMPLED:
+        return books, 1.0
+    step = len(books) / SAMPLED
+    return [books[int(index * step)] for index in range(SAMPLED)], step
+
+
+def expect(
+    fleet: Fleet,
+    work: Work,
+    lane: Lane,
+    others: Sequence[tuple[Lane, float]],
+    now: float,
+    behind: float = 0.0,
+) -> Expectation:
+    """When a task of that work would start that arrives now, ``behind`` so many of its own kind."""
+    prediction = work.prediction
+    prediction.refresh()
+    ahead = ahead_of(work, lane, others, now)
+    count = ahead.tasks + behind
+    if count < 0.5:
+        choice = fleet.choose(work, now)
+        if choice is not None and choice.book.stock.fits(work.demand.need):
+            return Expectation(choice.book.delay, 0.0, choice.book, 0.0, True, True)
+    books = [book for book in fleet.candidates(work.demand) if book.open(now)]
+    if not books:
+        return Expectation(FOREVER, FOREVER, None, count, False, False)
+    seconds = ahead.seconds + behind * prediction.mean
+    variance = ahead.variance + behind * prediction.variance
+    some, scale = sample(books)
+    mean = seconds / count if count > 0.0 else prediction.mean
+    supply = Supply(some, scale, mean, now)
+    start = supply.time_of(count + 1.0)
+    spread = max(variance / count if count > 0.0 else prediction.variance, 0.0)
+    # In units of one task: the count that is served by then scatters as a renewal process does, its own time besides.
+    relative = spread / (mean * mean) if mean > 0.0 else 1.0
+    error = math.sqrt((count + 1.0) * max(relative, 0.25)) / max(supply.rate, 1e-9)
+    error = max(error, 0.3 * start / math.sqrt(count + 1.0))
+    return Expectation(
+        max(start, min(each.delay for each in some)), error, supply.place(count), count, False, prediction.known
+    )

@@ -1,0 +1,114 @@
+"""Waiting times as they are published: calibrated, scored, and watched until the task starts.
+
+Not every task is watched: two hundred a second are enough to calibrate by, and cost next to nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from headway_bus import records
+from headway_controller.estimates.calibration import Calibration
+from headway_controller.estimates.scores import Scores
+
+if TYPE_CHECKING:
+    from headway_bus.ids import TaskId
+    from headway_controller.placement.forecast import Expectation
+    from headway_controller.placement.work import Work
+
+MAX_WATCHED = 1024
+INTERVAL = 0.005
+"""Seconds between two tasks that are watched."""
+IMMEDIATE = 0.002
+"""Seconds that a task may take to start when there is room, beyond the way: batching, and the start itself."""
+CLASSES = 4
+"""Size classes on either side of the mean: short tasks overtake, long ones are overtaken, and are off differently."""
+
+
+class Watched(NamedTuple):
+    arrival: float
+    target: str
+    key: str
+    immediate: bool
+    raw: float
+    expectation: float
+    p50: float
+    p90: float
+
+
+class Waits:
+    def __init__(self) -> None:
+        self.calibration = Calibration()
+        self.scores = Scores()
+        self.watched: dict[TaskId, Watched] = {}
+        self._last = -math.inf
+        self._mean_log = 0.0
+        self._seen = 0
+
+    def key_of(self, work: Work) -> str:
+        """Estimates that are off in the same way: of one queue, and tasks of a size, in steps of e."""
+        mean = work.prediction.mean
+        size = round(math.log(mean) - self._mean_log) if mean > 0.0 else 0
+        return f"{work.queue}/{work.priority}/{min(max(size, -CLASSES), CLASSES)}"
+
+    def meet(self, work: Work) -> None:
+        """Keep the mean size of tasks that arrive."""
+        if work.prediction.known and work.prediction.mean > 0.0:
+            self._seen += 1
+            self._mean_log += max(1.0 / self._seen, 0.01) * (math.log(work.prediction.mean) - self._mean_log)
+
+    def due(self, now: float) -> bool:
+        """Whether the next task should be watched."""
+        return (now - self._last >= INTERVAL or now < self._last) and len(self.watched) < MAX_WATCHED
+
+    def publish(self, work: Work, raw: Expectation, beyond: float = 0.0) -> records.Estimate:
+        """The calibrated estimate of ``raw``, ``beyond`` seconds later."""
+        if raw.book is None:
+            return records.Estimate(0.0, 0.0, known=False, why="no runtime can run it at the moment")
+        if raw.immediate:
+            seconds = raw.seconds + beyond
+            return records.Estimate(seconds, IMMEDIATE, seconds, seconds + IMMEDIATE)
+        expectation, p50, p90 = self.calibration.quantiles(self.key_of(work), raw.seconds, raw.error)
+        error = max((p90 - expectation) / 1.2816, raw.error / 10.0)
+        why = "" if raw.known else "no such task has ended three times yet"
+        return records.Estimate(expectation + beyond, error, p50 + beyond, p90 + beyond, raw.known, why)
+
+    def watch(self, task: TaskId, work: Work, raw: Expectation, now: float) -> None:
+        """Remember what was said of it until it starts."""
+        self._last = now
+        if raw.book is None or not raw.known:
+            return
+        said = self.publish(work, raw)
+        self.watched[task] = Watched(
+            now, work.target, self.key_of(work), raw.immediate, raw.seconds, said.expectation, said.p50, said.p90
+        )
+
+    def started(self, task: TaskId, at: float) -> None:
+        """It started at that time; if something was said of it, that is scored."""
+        said = self.watched.pop(task, None)
+        if said is None:
+            return
+        seen = max(at - said.arrival, 0.0)
+        self.scores.observe(said.target, seen, said.expectation, said.p50 + 1e-9, said.p90, said.immediate)
+        if not said.immediate:
+            self.calibration.observe(said.key, seen, said.raw, said.p50, said.p90)
+
+    def forget(self, task: TaskId) -> None:
+        self.watched.pop(task, None)
+
+    def to_state(self) -> dict[str, Any]:
+        return {
+            "calibration": self.calibration.to_state(),
+            "scores": self.scores.to_state(),
+            "mean": [self._mean_log, self._seen],
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Waits:
+        """Raises KeyError, TypeError or ValueError when the state is not one of :meth:`to_state`."""
+        made = cls()
+        made.calibration = Calibration.from_state(state["calibration"])
+        made.scores = Scores.from_state(state["scores"])
+        made._mean_log, made._seen = float(state["mean"][0]), int(state["mean"][1])
+        return made
