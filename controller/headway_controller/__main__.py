@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
 import click
+
 from headway_bus import config, logs, loops
 from headway_bus.errors import BusError, ConfigError
-
 from headway_controller.service import ControllerService
 
 

@@ -22,7 +22,7 @@ from headway_bus.messages import (
     Submit,
     TasksEnded,
 )
-from headway_bus.records import ENDS, Code, ErrorInfo, Estimate, Outcome, Reason, Status
+from headway_bus.records import ENDS, Code, ErrorInfo, Estimate, Options, Outcome, Reason, Status
 from headway_controller.checks import find_cycle, find_fault, find_task_fault
 from headway_controller.effects import ReadOutcomes
 from headway_controller.fleet import Fleet
@@ -76,6 +76,10 @@ class Audience:
         self._client(name)
         known = 0
         admitted: list[Task] = []
+        options = self.life.intern(message.groups[0].options) if message.groups else None
+        runtime, starts = "", None
+        if options is not None:
+            runtime, starts, _ = self.scheduler.waiting(options, now)
         for group in message.groups:
             new, old = self._admit_group(name, group, message.watch, frames, now)
             admitted += new
@@ -83,7 +87,8 @@ class Audience:
             if old and message.watch:
                 self._watch(name, old)
         count = len(admitted)
-        runtime, starts = self._predict(message.groups, admitted, now)
+        if options is not None and starts is not None and starts.known:
+            self._note_prediction(options, admitted, starts, now)
         accepted = Accepted(message.request, count + known, known, runtime, starts)
         self.turn.due.accepted.append((name, accepted))
         self.turn.due.new.append(admitted)
@@ -94,7 +99,7 @@ class Audience:
         self, name: str, group: Group, watch: bool, frames: Sequence[Bytes], now: float
     ) -> tuple[list[Task], list[TaskId]]:
         life, tasks = self.life, self.state.tasks
-        options = group.options
+        options = life.intern(group.options)
         submitted = now + life.wall_offset
         watchers = (name,) if watch else ()
         queued = Queued(now)
@@ -151,16 +156,15 @@ class Audience:
                     )
         return None
 
-    def _predict(self, groups: Sequence[Group], admitted: list[Task], now: float) -> tuple[str, Estimate | None]:
-        if not admitted:
-            return "", None
-        if not hasattr(self.scheduler, "waiting"):
-            return "", None
-        runtime, starts, _ = self.scheduler.waiting(groups[0].options, now)
-        if starts.known:
-            for task in admitted:
-                task.predicted = starts.expectation
-        return runtime, starts
+    def _note_prediction(self, options: Options, admitted: list[Task], first: Estimate, now: float) -> None:
+        """Keep what was foretold with each task, to be compared with what came: from the first's wait to the last's."""
+        if len(admitted) == 1:
+            admitted[0].predicted = first.expectation
+            return
+        _, last, _ = self.scheduler.waiting(options, now)
+        step = (last.expectation - first.expectation) / max(1, len(admitted))
+        for place, task in enumerate(admitted):
+            task.predicted = max(0.0, first.expectation + place * step)
 
     def unknown_ids(self, message: Submit) -> list[TaskId]:
         """Ids in a submission that only the store may know: what they come after, and what was named or sent before."""

@@ -14,24 +14,30 @@ from headway_bus.errors import Refused
 from headway_bus.ids import SHORT_CHARACTERS, TaskId, is_id_prefix, named_task_id, parse_task_id, text_of
 from headway_bus.messages import (
     AskController,
+    AskEstimate,
+    AskExplain,
     AskJobs,
     AskLogs,
+    AskQueues,
     AskResult,
     AskRuntimes,
     AskTask,
     AskTasks,
     ControllerState,
+    EstimateFound,
+    Explained,
     JobPage,
     LogPage,
     Message,
+    QueuePage,
     ResultFound,
     RuntimePage,
     TaskFound,
     TaskPage,
 )
-from headway_bus.records import ENDS, Code, JobInfo, Status, TaskInfo
+from headway_bus.records import ENDS, Blob, Code, JobInfo, Status, TaskInfo
 from headway_controller.core import Controller
-from headway_controller.state import Bytes, Ended, status_of
+from headway_controller.state import Bytes, Ended, Waiting, status_of
 from headway_controller.store import Store, StoredTask, TaskFilter
 from headway_controller.store.protocol import UNFINISHED
 from headway_controller.values import pack_outcome
@@ -52,6 +58,9 @@ class Shell(Protocol):
     async def read(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Run a blocking read of the store in a thread."""
 
+    async def put_blob(self, blob: Blob, offset: int, data: bytes) -> int:
+        """Append a part of a blob, in the order of the calls; how much is there now."""
+
     def now(self) -> float:
         """The core's clock."""
 
@@ -69,6 +78,9 @@ class Desk:
             AskJobs: self._jobs,
             AskRuntimes: self._runtimes,
             AskController: self._controller,
+            AskQueues: self._queues,
+            AskEstimate: self._estimate,
+            AskExplain: self._explain,
         }
 
     # ------------------------------------------------------------------------------------------- tasks
@@ -221,6 +233,33 @@ class Desk:
             for _, runtime in sorted(core.state.runtimes.items())
         ]
         return RuntimePage(ask.request, found), []
+
+    # ------------------------------------------------------------------------------------------- estimates
+
+    async def _queues(self, ask: AskQueues) -> Answer:
+        scheduler = self._shell.core.scheduler
+        return QueuePage(ask.request, scheduler.queues(ask.target, self._shell.now()), scheduler.scores()), []
+
+    async def _estimate(self, ask: AskEstimate) -> Answer:
+        core = self._shell.core
+        runtime, starts, ends = core.scheduler.waiting(core.life.intern(ask.options), self._shell.now())
+        return EstimateFound(ask.request, runtime, starts, ends), []
+
+    async def _explain(self, ask: AskExplain) -> Answer:
+        core = self._shell.core
+        task = core.state.tasks.get(ask.task)
+        if task is None:
+            stored = await self._stored(ask.task)
+            where = stored.end.runtime if stored.end is not None else ""
+            return Explained(
+                ask.request, {"state": stored.end.status if stored.end else "queued", "runtime": where}
+            ), []
+        if isinstance(task.state, Waiting):
+            unmet = [text_of(parent) for parent in task.state.unmet]
+            left = max(0.0, task.state.until - self._shell.now())
+            story: dict[str, Any] = {"state": "waiting", "why": task.state.why, "after": unmet, "seconds": left}
+            return Explained(ask.request, story), []
+        return Explained(ask.request, core.scheduler.explain(task.options, self._shell.now(), task.id)), []
 
     async def _controller(self, ask: AskController) -> Answer:
         core, store = self._shell.core, self._shell.store

@@ -205,6 +205,9 @@ class Fleet:
             runtime = self.state.runtimes[commit.runtime]
             for start in range(0, len(commit.tasks), ASSIGN_COUNT):
                 self._assign(runtime, commit.options, commit.tasks[start : start + ASSIGN_COUNT], now)
+        for name, task_ids in self.scheduler.take_backs(now):
+            held = self.state.runtimes[name].held
+            self.take_back(name, [(task_id, held[task_id]) for task_id in task_ids if task_id in held])
 
     def _assign(self, runtime: Runtime, options: Options, task_ids: Sequence[TaskId], now: float) -> None:
         tasks, name = self.state.tasks, runtime.info.name

@@ -10,11 +10,14 @@ import random
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from headway_bus.ids import TaskId, short_text
 from headway_bus.records import (
     ENDS,
     AttemptEnd,
     ErrorInfo,
+    Options,
     Outcome,
     Reason,
     Status,
@@ -39,8 +42,12 @@ from headway_controller.story import decode_story, encode_story
 from headway_controller.transitions import move
 from headway_controller.turn import Turn
 
+REMEMBERED_OPTIONS = 10_000
 REMEMBERED_ENDS = 100_000
 """Ended tasks whose status is kept in memory, for those that come after them and for repeated submissions."""
+
+
+_encode = msgspec.msgpack.Encoder().encode
 
 
 class Life:
@@ -53,6 +60,7 @@ class Life:
         self.wall_offset = wall_offset
         """Unix time minus the core's clock: only for what is shown and stored."""
 
+        self._options: dict[bytes, Options] = {}
         self.recent: OrderedDict[TaskId, Status] = OrderedDict()
         self._timers: list[tuple[float, int, str, TaskId]] = []
         self._timer_count = 0
@@ -73,6 +81,16 @@ class Life:
         self._wait(task, now, now + options.delay)
         return False
 
+    def intern(self, options: Options) -> Options:
+        """The one record for equal options: memory holds it once, and the scheduler knows it by its identity."""
+        key = _encode(options)
+        known = self._options.get(key)
+        if known is None:
+            if len(self._options) >= REMEMBERED_OPTIONS:
+                self._options.clear()
+            known = self._options[key] = options
+        return known
+
     def status(self, task_id: TaskId) -> Status | None:
         """A task's status if memory knows it."""
         task = self.state.tasks.get(task_id)
@@ -86,7 +104,7 @@ class Life:
 
     def restore(self, stored: StoredTask, now: float, until: float, statuses: Mapping[TaskId, Status]) -> None:
         """Take in an unfinished task that an earlier controller left. It waits until ``until`` for a runtime to claim it."""
-        options = stored.options
+        options = self.intern(stored.options)
         task = Task(
             stored.task,
             options,
@@ -118,7 +136,7 @@ class Life:
     def revive(self, stored: StoredTask, now: float) -> None:
         """Take in an ended task once more, with a fresh count of attempts."""
         assert stored.end is not None
-        options, end = stored.options, stored.end
+        options, end = self.intern(stored.options), stored.end
         outcome = Outcome(stored.task, end.status, end.attempt)
         task = Task(
             stored.task,
@@ -304,7 +322,7 @@ class Life:
                 task.started,
                 seconds,
                 task.runtime,
-                result,  # type: ignore[arg-type]
+                result,
                 error,
                 task.failures,
                 task.losses,

@@ -20,7 +20,7 @@ from headway_bus.ids import TaskId
 from headway_bus.link import BROKER, BusLink, Link, Received
 from headway_bus.logs import get_logger
 from headway_bus.messages import Denied, Rejected, Submit, Welcome
-from headway_bus.records import ENDS, Code, Status
+from headway_bus.records import ENDS, Blob, Code, Status
 from headway_controller.core import Controller
 from headway_controller.desk import Desk
 from headway_controller.effects import Effect, Note, ReadOutcomes, Send, Write
@@ -63,6 +63,8 @@ class ControllerService:
         self._receipts: deque[Receipt] = deque()
         self.store = open_store(state_folder / "headway.db", self._on_stored_in_thread, durability)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="headway-read")
+        # Parts of a blob must be appended in the order in which they came: one thread.
+        self._blob_writer = ThreadPoolExecutor(1, thread_name_prefix="headway-blob")
         self.predictor = self._load_learned()
         self.core = Controller(
             self.instance,
@@ -171,6 +173,7 @@ class ControllerService:
         if self._link is not None:
             await self._link.close()
         self._readers.shutdown(wait=False)
+        self._blob_writer.shutdown(wait=False)
 
     # ------------------------------------------------------------------------------------------- the link's calls
 
@@ -203,8 +206,18 @@ class ControllerService:
                 # A look-up by key takes microseconds; a thread would let later messages overtake this one.
                 ends = {task: status for task, status in self._find_statuses(unknown).items() if status in ENDS}
                 core.life.remember(ends)
-            if not core.on_message(name, message, frames, now):
-                self._ask(name, message, frames)
+            try:
+                if not core.on_message(name, message, frames, now):
+                    self._ask(name, message, frames)
+            except Exception as error:
+                # A defect of ours, met by one message: the others of this wake-up must not pay for it.
+                core.state.counters["messages.failed"] += 1
+                log.exception("a message could not be handled", source=name, message=type(message).__name__)
+                request = getattr(message, "request", 0)
+                if request:
+                    self._perform(
+                        Send(name, Denied(request, Code.INVALID, f"the controller failed at this: {error!r}"))
+                    )
         self._finish()
 
     # ------------------------------------------------------------------------------------------- effects
@@ -258,6 +271,9 @@ class ControllerService:
     async def read(self, function: Callable[..., Result], *arguments: Any) -> Result:
         return await self._loop.run_in_executor(self._readers, function, *arguments)
 
+    async def put_blob(self, blob: Blob, offset: int, data: bytes) -> int:
+        return await self._loop.run_in_executor(self._blob_writer, self.store.blobs.put_part, blob, offset, data)
+
     # ------------------------------------------------------------------------------------------- questions
 
     def _ask(self, source: str, message: Any, frames: Sequence[Any]) -> None:
@@ -283,6 +299,11 @@ class ControllerService:
             self._perform(Send(source, Denied(request, Code.STORE, str(error))))
         except HeadwayError as error:
             self._perform(Send(source, Denied(request, Code.INVALID, str(error))))
+        except Exception as error:  # a defect of ours; whoever asked must not wait for an answer that never comes
+            self.core.state.counters["questions.failed"] += 1
+            log.error("a question could not be answered", exc_info=error)
+            text = f"the controller failed at this question ({type(error).__name__}: {error}); its log has the details"
+            self._perform(Send(source, Denied(request, Code.INVALID, text)))
 
     def _start(self, work: Any) -> None:
         task = self._loop.create_task(work)

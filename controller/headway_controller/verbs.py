@@ -27,6 +27,7 @@ from headway_controller.store import StoredTask, TaskFilter
 
 MAX_BLOB_PART = 16 * 1024 * 1024
 JOB_PAGE = 1_000
+VERBS = "pause, resume, strategy, predictor, backup, check, validate"
 
 
 class Verbs:
@@ -102,8 +103,18 @@ class Verbs:
                 return ControllerState(ask.request, {"well": health.well, "findings": health.findings}, {}), []
             case "validate":
                 core.validate()
+            case "strategy" | "predictor":
+                use = core.scheduler.use_strategy if ask.verb == "strategy" else core.scheduler.use_predictor
+                try:
+                    use(str(ask.arguments.get("name", "")))
+                except ValueError as error:
+                    raise Refused(Code.INVALID, str(error)) from None
+                self._finish()
             case _:
-                raise Refused(Code.INVALID, f"verb {ask.verb!r}; expected pause, resume, backup, check or validate")
+                raise Refused(
+                    Code.INVALID,
+                    f"verb {ask.verb!r}; expected one of {VERBS}",
+                )
         return ControllerState(ask.request, {"done": ask.verb}, {}), []
 
     async def _blob_put(self, client: str, ask: BlobPut, frames: list[Bytes]) -> Answer:
@@ -113,7 +124,7 @@ class Verbs:
             raise Refused(
                 Code.TOO_LARGE, f"a value of {ask.blob.size} bytes; at most {limit} (setting bus.payload_limit)"
             )
-        offset = await self._shell.read(self._shell.store.blobs.put_part, ask.blob, ask.offset, data)
+        offset = await self._shell.put_blob(ask.blob, ask.offset, bytes(data))
         return BlobHave(ask.request, ask.blob, offset), []
 
     async def _blob_get(self, client: str, ask: BlobGet, frames: list[Bytes]) -> Answer:

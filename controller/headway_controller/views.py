@@ -126,7 +126,7 @@ def state_of_runtime(
     held = [state.tasks.get(task_id) for task_id in runtime.held]
     running = sum(task is not None and isinstance(task.state, Running) for task in held)
     used = sum(task.options.requirements.slots for task in held if task is not None and isinstance(task.state, Running))
-    book = scheduler.books.get(runtime.info.name)
+    book = scheduler.fleet.books.get(runtime.info.name)
     aside = book is not None and book.set_aside_until > now
     return RuntimeState(
         runtime.info,
