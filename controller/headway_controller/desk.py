@@ -61,6 +61,9 @@ class Shell(Protocol):
     async def put_blob(self, blob: Blob, offset: int, data: bytes) -> int:
         """Append a part of a blob, in the order of the calls; how much is there now."""
 
+    async def get_blob(self, blob: Blob, offset: int, length: int) -> bytes:
+        """Read a part of a blob; answers come in the order of the calls."""
+
     def now(self) -> float:
         """The core's clock."""
 

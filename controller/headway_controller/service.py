@@ -63,8 +63,8 @@ class ControllerService:
         self._receipts: deque[Receipt] = deque()
         self.store = open_store(state_folder / "headway.db", self._on_stored_in_thread, durability)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="headway-read")
-        # Parts of a blob must be appended in the order in which they came: one thread.
-        self._blob_writer = ThreadPoolExecutor(1, thread_name_prefix="headway-blob")
+        # Parts of a blob are written, and answered, in the order in which they came or were asked for: one thread.
+        self._blob_thread = ThreadPoolExecutor(1, thread_name_prefix="headway-blob")
         self.predictor = self._load_learned()
         self.core = Controller(
             self.instance,
@@ -173,7 +173,7 @@ class ControllerService:
         if self._link is not None:
             await self._link.close()
         self._readers.shutdown(wait=False)
-        self._blob_writer.shutdown(wait=False)
+        self._blob_thread.shutdown(wait=False)
 
     # ------------------------------------------------------------------------------------------- the link's calls
 
@@ -272,7 +272,10 @@ class ControllerService:
         return await self._loop.run_in_executor(self._readers, function, *arguments)
 
     async def put_blob(self, blob: Blob, offset: int, data: bytes) -> int:
-        return await self._loop.run_in_executor(self._blob_writer, self.store.blobs.put_part, blob, offset, data)
+        return await self._loop.run_in_executor(self._blob_thread, self.store.blobs.put_part, blob, offset, data)
+
+    async def get_blob(self, blob: Blob, offset: int, length: int) -> bytes:
+        return await self._loop.run_in_executor(self._blob_thread, self.store.blobs.read_part, blob, offset, length)
 
     # ------------------------------------------------------------------------------------------- questions
 

@@ -129,5 +129,5 @@ class Verbs:
 
     async def _blob_get(self, client: str, ask: BlobGet, frames: list[Bytes]) -> Answer:
         length = max(0, min(ask.length, MAX_BLOB_PART))
-        data = await self._shell.read(self._shell.store.blobs.read_part, ask.blob, ask.offset, length)
+        data = await self._shell.get_blob(ask.blob, ask.offset, length)
         return BlobPart(ask.request, ask.blob, ask.offset), [data]
