@@ -40,7 +40,7 @@ TASKS = [
     TaskId(time.to_bytes(TIME_BYTES, "big") + bytes([first]) + bytes(RANDOM_BYTES - 2) + bytes([last]))
     for time in (1_700_000_000_000, 1_700_000_000_001)
     for first in (0, 255)
-    for last in range(3)
+    for last in range(2)
 ]
 OPTIONS = [
     Options(Kind.CALL, "math:sqrt", job="roots"),
@@ -57,34 +57,40 @@ values = st.one_of(st.binary(max_size=4), st.sampled_from(BLOBS))
 errors = st.one_of(st.none(), st.just(ErrorInfo(Reason.EXCEPTION, "no", exit_code=3)))
 expiries = st.one_of(st.none(), times)
 records = st.builds(LogRecord, tasks, st.integers(1, 2), small, st.just("stdout"), times, st.text(max_size=3))
-operations = st.one_of(
-    st.builds(
-        NewTasks,
-        st.sampled_from(OPTIONS),
-        times,
-        st.sampled_from(["a", "b"]),
-        st.lists(st.tuples(tasks, values), max_size=4),
-    ),
-    st.builds(
-        EndTask,
-        tasks,
-        st.sampled_from(sorted(ENDS)),
-        small,
-        times,
-        times,
-        times,
-        st.just("r"),
-        values,
-        errors,
-        small,
-        small,
-    ),
-    st.builds(EndTask, tasks, st.just(Status.SUCCEEDED), small, times, expires=expiries, story=st.binary(max_size=2)),
-    st.builds(UpdateTask, tasks, small, small, small, times, st.binary(max_size=2), st.booleans()),
-    st.builds(AppendLogs, st.lists(records, max_size=4), st.dictionaries(tasks, st.integers(1, 2), max_size=2)),
-    st.builds(DropTasks, st.lists(tasks, max_size=3)),
-    st.builds(SaveState, st.sampled_from(["x", "y"]), st.one_of(st.none(), st.binary(max_size=3))),
+new_tasks = st.builds(
+    NewTasks,
+    st.sampled_from(OPTIONS),
+    times,
+    st.sampled_from(["a", "b"]),
+    st.lists(st.tuples(tasks, values), min_size=1, max_size=5),
 )
+any_end = st.builds(
+    EndTask,
+    tasks,
+    st.sampled_from(sorted(ENDS)),
+    small,
+    times,
+    times,
+    times,
+    st.just("r"),
+    values,
+    errors,
+    small,
+    small,
+)
+good_end = st.builds(
+    EndTask, tasks, st.just(Status.SUCCEEDED), small, times, expires=expiries, story=st.binary(max_size=2)
+)
+update = st.builds(UpdateTask, tasks, small, small, small, times, st.binary(max_size=2), st.booleans())
+append = st.builds(AppendLogs, st.lists(records, max_size=4), st.dictionaries(tasks, st.integers(1, 2), max_size=2))
+drop = st.builds(DropTasks, st.lists(tasks, min_size=1, max_size=3))
+save = st.builds(SaveState, st.sampled_from(["x", "y"]), st.one_of(st.none(), st.binary(max_size=3)))
+operations = st.one_of(new_tasks, any_end, good_end, update, append, drop, save)
+
+
+def writes_of(operation: st.SearchStrategy[Operation], most: int) -> st.SearchStrategy[list[list[Operation]]]:
+    """Several writes that will meet in one commit."""
+    return st.lists(st.lists(operation, min_size=1, max_size=most), min_size=1, max_size=3)
 
 
 @dataclass
@@ -211,7 +217,25 @@ class StoreMachine(RuleBasedStateMachine):
             self.store.close()
             shutil.rmtree(self.folder)
 
-    @rule(writes=st.lists(st.lists(operations, max_size=4), min_size=1, max_size=4))
+    @rule(new=st.lists(new_tasks, min_size=1, max_size=3))
+    def submit(self, new: list[NewTasks]) -> None:
+        self.write([[operation] for operation in new])
+
+    @rule(writes=writes_of(operations, most=5))
+    def write_anything(self, writes: list[list[Operation]]) -> None:
+        self.write(writes)
+
+    @rule(writes=writes_of(st.one_of(update, any_end, append), most=3))
+    def carry_on(self, writes: list[list[Operation]]) -> None:
+        self.write(writes)
+
+    @rule(gone=st.lists(tasks, min_size=2), again=new_tasks, reopen=st.booleans())
+    def drop_and_submit_again(self, gone: list[TaskId], again: NewTasks, reopen: bool) -> None:
+        self.write([[DropTasks(gone)]])
+        if reopen:
+            self.close_and_open()
+        self.write([[again]])
+
     def write(self, writes: list[list[Operation]]) -> None:
         while not self.model.is_in_order([operation for batch in writes for operation in batch]):
             writes = writes[:-1]
@@ -226,9 +250,10 @@ class StoreMachine(RuleBasedStateMachine):
         assert [receipt.error for receipt in receipts] == [None] * len(writes)
         assert [(receipt.token, list(receipt.known)) for receipt in receipts] == expected
 
-    @precondition(lambda self: self.durability is not Durability.MEMORY)
     @rule()
     def close_and_open(self) -> None:
+        if self.durability is Durability.MEMORY:
+            return
         self.store.close()
         self.store = self.opened()
 
@@ -240,13 +265,15 @@ class StoreMachine(RuleBasedStateMachine):
         expected = {task for task in self.model.rows if text_of(task).startswith(prefix)}
         assert set(self.store.find_by_prefix(prefix, limit=100)) == expected
 
-    @rule(limit=st.integers(1, 5), page=st.integers(1, 5))
-    def walk_through_pages(self, limit: int, page: int) -> None:
+    @invariant()
+    def pages_leave_nothing_out(self, limit: int = 2) -> None:
+        if not hasattr(self, "store"):
+            return
         listed: list[TaskId] = []
         while found := self.store.find_page(TaskFilter(), limit, listed[-1] if listed else b""):
             listed += [task.task for task in found]
         assert listed == list(self.model.rows)[::-1]
-        unfinished = [task.task for tasks in self.store.load_unfinished(page) for task in tasks]
+        unfinished = [task.task for tasks in self.store.load_unfinished(limit) for task in tasks]
         assert unfinished == [task for task, row in self.model.rows.items() if row.end is None]
 
     @rule(
@@ -312,7 +339,7 @@ class MemoryStoreMachine(StoreMachine):
     durability = Durability.MEMORY
 
 
-StoreMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
-MemoryStoreMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+StoreMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=20, deadline=None)
+MemoryStoreMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=20, deadline=None)
 TestStore = StoreMachine.TestCase
 TestMemoryStore = MemoryStoreMachine.TestCase
