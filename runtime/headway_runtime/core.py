@@ -5,16 +5,13 @@ events, feeds children, starts commands and makes the report. So a thousand assi
 everything that happened together is told together.
 
 An attempt is in ``attempts`` from its assignment until its end is written into the reporter, which has it until the
-controller has stored it. Every attempt leaves by ``_finish``, and only there.
+controller has stored it. Every attempt leaves by ``Endings.finish``, and only there.
 """
 
 from __future__ import annotations
 
-import heapq
-import random
 import signal
 from collections.abc import Iterable, Sequence
-from itertools import count
 
 from msgspec.structs import replace
 
@@ -23,9 +20,7 @@ from headway_bus.ids import AttemptKey, TaskId
 from headway_bus.messages import (
     Assign,
     AssignGroup,
-    Heartbeat,
     Message,
-    Register,
     Registered,
     RuntimeLeaving,
     SendInventory,
@@ -35,32 +30,31 @@ from headway_bus.messages import (
     TakeBack,
     Welcome,
 )
-from headway_bus.records import AttemptEnd, Blob, Ended, ErrorInfo, Held, LogRecord, Reason, RuntimeInfo
+from headway_bus.records import AttemptEnd, Blob, Ended, ErrorInfo, LogRecord, Reason, RuntimeInfo
+from headway_runtime import checks, views
+from headway_runtime.departure import Departure
 from headway_runtime.effects import (
     Effect,
     EndChild,
-    EndCommand,
     Fetch,
     Interrupt,
     Leave,
-    Recall,
     StartCommand,
     Tell,
     Throttle,
     Upload,
 )
+from headway_runtime.endings import Endings, ended, recall
 from headway_runtime.pool import Pool
+from headway_runtime.presence import Presence
 from headway_runtime.refusals import Refusals
 from headway_runtime.reports import Reporter
 from headway_runtime.specs import Specs
-from headway_runtime.state import LEFTOVER_GRACE, START_DELAY, Attempt, Bounds, ChildState, Identity, Order, Phase
+from headway_runtime.state import LEFTOVER_GRACE, START_DELAY, Attempt, Bounds, Phase
 
 BUSY_TICK = 0.005
 WATCH_TICK = 0.05
 """Seconds between looks at children: the first while something is new, the second while all have been long at it."""
-
-Alarm = tuple[float, int, str, AttemptKey]
-"""When, a tie-breaker, "run" (its time is up) or "kill" (patience is up), which attempt."""
 
 
 class Core:
@@ -68,77 +62,55 @@ class Core:
 
     def __init__(self, info: RuntimeInfo, instance: bytes, refusals: Refusals, bounds: Bounds | None = None) -> None:
         self.bounds = bounds or Bounds()
-        self.identity = Identity(info, instance)
+        self.presence = Presence(info, instance)
         self.attempts: dict[AttemptKey, Attempt] = {}
         self.pool = Pool(info.slots, self.bounds.max_children)
         self.reporter = Reporter(self.bounds.logs_bytes, self.bounds.message_bytes)
+        self._endings = Endings(self.attempts, self.reporter)
         self.specs = Specs(refusals)
         self.draining = False
-        self.leaving_since: float | None = None
+        self.departure = Departure(self.bounds.drain_seconds, self.bounds.settle_seconds)
         self.duplicates = 0
-        self.round_trip = 0.0
         self._running: dict[AttemptKey, Attempt] = {}
         self._unannounced: list[Attempt] = []
-        self._alarms: list[Alarm] = []
-        self._order = count()
         self._throttled = False
-        self._next_heartbeat = 0.0
         self._next_resend = 0.0
-        self._stopped_rest = False
-        self._settle_by = 0.0
-        self._has_left = False
-        self._random = random.Random(instance)
+
+    def on_start(self) -> list[Effect]:
+        """Make the children that are sure to be needed: the first attempts need not wait for them."""
+        return self.pool.prepare(self.bounds.ready_children)
 
     # -------------------------------------------------------------------------------------- the connection
 
     @property
     def is_registered(self) -> bool:
         """Whether the controller can be told anything."""
-        return self.identity.is_up and bool(self.identity.controller)
+        return self.presence.is_registered
 
     def on_up(self, welcome: Welcome, now: float) -> list[Effect]:
-        self.identity.is_up = True
-        self.identity.heartbeat = welcome.heartbeat
-        self._next_heartbeat = now + self._random.uniform(0.0, welcome.heartbeat)
-        if welcome.name != self.identity.info.name:
-            self.identity.info = replace(self.identity.info, name=welcome.name)
+        self.presence.up(welcome, now)
         return self.on_controller(welcome.controller, now)
 
     def on_down(self, now: float) -> list[Effect]:
-        self.identity.is_up = False
-        self.identity.controller = b""
+        self.presence.down()
         return []
 
     def on_controller(self, controller: bytes, now: float) -> list[Effect]:
         """The controller came or was replaced, or went (empty): then everything goes on, and reports wait."""
-        identity = self.identity
-        if controller and controller != identity.last_controller:
-            identity.last_controller = controller
-            identity.assigned = 0  # another controller numbers its batches afresh
-        identity.controller = controller
-        return self._register(now) if self.is_registered else []
+        self.presence.change_controller(controller)
+        return self._register(now)
 
     def _register(self, now: float) -> list[Effect]:
         """Say what is held, then repeat every report that is not settled: in this order the digests agree again."""
-        identity = self.identity
-        identity.seen_batches.clear()
-        register = Register(identity.info, identity.instance, self._inventory(now), identity.assigned, self.draining)
-        effects: list[Effect] = [Tell(register, [])]
+        if not self.is_registered:
+            return []
+        effects: list[Effect] = [
+            Tell(
+                self.presence.register(views.inventory(self.attempts, self.reporter.unsettled, now), self.draining), []
+            )
+        ]
         effects += (Tell(report, frames) for report, frames, _ in self.reporter.resend(now, everything=True))
         return effects
-
-    def _inventory(self, now: float) -> list[Held]:
-        held = []
-        for (task, number), attempt in self.attempts.items():
-            child = attempt.child
-            is_head = child is not None and child.head() is attempt
-            if attempt.phase is Phase.RUNNING or is_head:
-                since = child.head_since if child is not None else attempt.since
-                held.append(Held(task, number, "running", max(0.0, now - since)))
-            else:
-                held.append(Held(task, number, "held"))
-        held += (Held(task, number, "ended") for task, number in self.reporter.unsettled)
-        return held
 
     # -------------------------------------------------------------------------------------- messages
 
@@ -158,7 +130,7 @@ class Core:
             case SetDrain(drain):
                 return self.on_drain(drain, now)
             case SendInventory():
-                return self._register(now) if self.is_registered else []
+                return self._register(now)
         return []
 
     def on_registered(self, message: Registered, now: float) -> list[Effect]:
@@ -166,12 +138,9 @@ class Core:
         return self.on_stop(message.stop, -1.0, "the controller no longer wants it", now)
 
     def on_assign(self, assign: Assign, frames: Sequence[Frame], now: float) -> list[Effect]:
-        identity = self.identity
-        if assign.batch in identity.seen_batches:
+        if not self.presence.is_new(assign.batch):
             self.duplicates += 1
             return []
-        identity.seen_batches.add(assign.batch)
-        identity.assigned = assign.batch
         effects: list[Effect] = []
         for group in assign.groups:
             self._take_in(group, frames, effects, now)
@@ -189,9 +158,9 @@ class Core:
             attempt = attempts[key] = Attempt(key, content, spec)
             reporter.took(key)
             if spec.refusal is not None:
-                self._finish(attempt, _ended(attempt, AttemptEnd.FAILED, spec.refusal), None, now)
+                self._endings.finish(attempt, ended(attempt, AttemptEnd.FAILED, spec.refusal), None, now)
             elif self.draining:
-                self._finish(attempt, _ended(attempt, AttemptEnd.RETURNED), None, now)
+                self._endings.finish(attempt, ended(attempt, AttemptEnd.RETURNED), None, now)
             elif isinstance(content, Blob) or group.options.files:
                 attempt.phase = Phase.FETCHING
                 blobs = [file.content for file in group.options.files]
@@ -206,7 +175,7 @@ class Core:
             attempt = self.attempts.get((key[0], key[1]))
             if attempt is not None:
                 error = ErrorInfo(Reason.CANCELLED, reason or "cancelled")
-                effects += self._end(attempt, AttemptEnd.CANCELLED, error, grace, now)
+                effects += self._endings.order(attempt, AttemptEnd.CANCELLED, error, grace, now)
         return effects
 
     def on_take_back(self, keys: Iterable[tuple[TaskId, int]], now: float) -> list[Effect]:
@@ -217,74 +186,11 @@ class Core:
             if attempt is None:
                 continue
             if attempt.phase in (Phase.READY, Phase.FETCHING):
-                self._finish(attempt, _ended(attempt, AttemptEnd.RETURNED), None, now)
+                self._endings.finish(attempt, ended(attempt, AttemptEnd.RETURNED), None, now)
             elif attempt.phase is Phase.FED and attempt.child is not None:
                 attempt.take_back = True
-                recalls[attempt.child.number] = self._recall(attempt.child)
+                recalls[attempt.child.number] = recall(attempt.child)
         return list(recalls.values())
-
-    def _recall(self, child: ChildState) -> Effect:
-        child.recalled = True
-        return Recall(child.number)
-
-    # -------------------------------------------------------------------------------------- ending attempts
-
-    def _end(
-        self, attempt: Attempt, end: AttemptEnd, error: ErrorInfo | None, grace: float, now: float
-    ) -> list[Effect]:
-        if attempt.phase in (Phase.READY, Phase.FETCHING):
-            self._finish(attempt, _ended(attempt, end, error), None, now)
-            return []
-        if attempt.order is not None or attempt.outcome is not None:
-            return []  # it is being ended already
-        patience = grace if grace >= 0 else attempt.spec.options.grace
-        attempt.order = Order(end, error, now + patience)
-        self._set_alarm(attempt.order.kill_at, "kill", attempt)
-        if attempt.phase is Phase.RUNNING:
-            return [EndCommand(attempt.key, signal.SIGTERM)]
-        # It may have begun or not, and only the child knows: its answer says which.
-        return [self._recall(attempt.child)] if attempt.child is not None else []
-
-    def _finish(self, attempt: Attempt, record: Ended, frame: Frame | None, now: float) -> None:
-        """The attempt is over, and nothing of it runs any more."""
-        order = attempt.order
-        if order is not None and record.end is not AttemptEnd.SUCCEEDED:
-            record = replace(record, end=order.end, error=order.error, result=b"")
-            frame = None
-        attempt.phase = Phase.OVER
-        del self.attempts[attempt.key]
-        self.reporter.ended(record, frame, now)
-
-    def _set_alarm(self, at: float, kind: str, attempt: Attempt) -> None:
-        heapq.heappush(self._alarms, (at, next(self._order), kind, attempt.key))
-
-    def _ring(self, now: float) -> list[Effect]:
-        effects: list[Effect] = []
-        while self._alarms and self._alarms[0][0] <= now:
-            _, _, kind, key = heapq.heappop(self._alarms)
-            attempt = self.attempts.get(key)
-            if attempt is None:
-                continue
-            if kind == "kill":
-                effects += self._kill(attempt, now)
-            elif attempt.phase is Phase.RUNNING or (attempt.child is not None and attempt.child.head() is attempt):
-                limit = attempt.spec.options.timeout_run
-                error = ErrorInfo(Reason.TIMEOUT_RUN, f"it ran for longer than its limit of {limit:g} s")
-                effects += self._end(attempt, AttemptEnd.FAILED, error, -1.0, now)
-        return effects
-
-    def _kill(self, attempt: Attempt, now: float) -> list[Effect]:
-        if attempt.phase is Phase.RUNNING:
-            return [EndCommand(attempt.key, signal.SIGKILL)]
-        child = attempt.child
-        if child is None:
-            return []
-        if child.head() is attempt:
-            child.ending = True
-            return [EndChild(child.number, signal.SIGKILL)]
-        # Behind one that keeps the whole child busy, which is not to blame for this: it waits for the child's answer.
-        self._set_alarm(now + LEFTOVER_GRACE, "kill", attempt)
-        return [self._recall(child)]
 
     # -------------------------------------------------------------------------------------- children
 
@@ -298,13 +204,13 @@ class Core:
         for attempt, record in self.pool.take_ended(child, ended, now):
             result = record.result
             if type(result) is bytes:
-                self._finish(attempt, record, None, now)
+                self._endings.finish(attempt, record, None, now)
             elif isinstance(result, Blob):
                 attempt.child = None
                 attempt.outcome = record
                 effects.append(Upload(attempt.key, result))
             else:
-                self._finish(attempt, record, frames[result] if isinstance(result, int) else None, now)
+                self._endings.finish(attempt, record, frames[result] if isinstance(result, int) else None, now)
         return effects
 
     def on_child_answered(
@@ -324,9 +230,9 @@ class Core:
         for attempt in attempts:
             order = attempt.order
             if order is not None:
-                self._finish(attempt, _ended(attempt, order.end, order.error), None, now)
+                self._endings.finish(attempt, ended(attempt, order.end, order.error), None, now)
             elif attempt.take_back or self.draining:
-                self._finish(attempt, _ended(attempt, AttemptEnd.RETURNED), None, now)
+                self._endings.finish(attempt, ended(attempt, AttemptEnd.RETURNED), None, now)
 
     def on_child_left(self, number: int, record: Ended, frame: Frame | None, now: float) -> list[Effect]:
         """An attempt ended but left processes behind: they go first, and the child with them (I5)."""
@@ -337,8 +243,8 @@ class Core:
         attempt.spec.observe(record.seconds)
         attempt.outcome = record if frame is None else replace(record, result=bytes(frame))
         child.ending = True
-        self._set_alarm(now + LEFTOVER_GRACE, "kill", attempt)
-        return [EndChild(number, signal.SIGTERM), *([] if child.recalled else [self._recall(child)])]
+        self._endings.set_alarm(now + LEFTOVER_GRACE, "kill", attempt)
+        return [EndChild(number, signal.SIGTERM), *([] if child.recalled else [recall(child)])]
 
     def on_child_gone(self, number: int, cause: ErrorInfo, was_running: bool, now: float) -> list[Effect]:
         """A child's whole process tree is gone, after everything that it said was handed over.
@@ -354,11 +260,11 @@ class Core:
         if head is not None and (was_running or not child.spoke or head.outcome is not None):
             self.pool.remove(child, head.key, now)
             ran = max(0.0, now - child.head_since) if was_running else 0.0
-            record = head.outcome or _ended(head, AttemptEnd.FAILED, cause, ran)
+            record = head.outcome or ended(head, AttemptEnd.FAILED, cause, ran)
             if isinstance(record.result, Blob):
                 effects.append(Upload(head.key, record.result))
             else:
-                self._finish(head, record, None, now)
+                self._endings.finish(head, record, None, now)
         self._given_back(self.pool.give_back(child, list(child.queue), now), now)
         self.pool.drop_child(child)
         return effects
@@ -372,24 +278,15 @@ class Core:
             return []
         limit = attempt.spec.options.requirements.memory
         error = ErrorInfo(Reason.MEMORY, f"its processes occupied {used} bytes of memory; its limit is {limit}")
-        return self._end(attempt, AttemptEnd.FAILED, error, 0.0, now)
+        return self._endings.order(attempt, AttemptEnd.FAILED, error, 0.0, now)
 
     def with_memory_limit(self) -> list[Attempt]:
         """Attempts that run, as far as is known, and whose memory is limited."""
-        heads = (child.head() for child in self.pool.busy)
-        running = [head for head in heads if head is not None] + list(self._running.values())
-        return [attempt for attempt in running if attempt.spec.options.requirements.memory]
+        return views.with_memory_limit(self.pool, self._running)
 
     def blobs_in_use(self) -> set[bytes]:
         """The hashes of large values that attempts still need."""
-        hashes = set()
-        for attempt in self.attempts.values():
-            if isinstance(attempt.payload, Blob):
-                hashes.add(attempt.payload.hash)
-            if attempt.outcome is not None and isinstance(attempt.outcome.result, Blob):
-                hashes.add(attempt.outcome.result.hash)
-            hashes.update(file.content.hash for file in attempt.spec.options.files)
-        return hashes
+        return views.blobs_in_use(self.attempts.values())
 
     def on_command_gone(self, key: AttemptKey, record: Ended, now: float) -> list[Effect]:
         """A command's whole process tree is gone, and all of its output was handed over."""
@@ -397,7 +294,7 @@ class Core:
         if attempt is not None:
             self.pool.free += attempt.spec.options.requirements.slots
             attempt.spec.observe(record.seconds)
-            self._finish(attempt, record, None, now)
+            self._endings.finish(attempt, record, None, now)
         return []
 
     def on_processes_lost(self, children: Iterable[int], now: float) -> list[Effect]:
@@ -408,10 +305,10 @@ class Core:
                 continue
             for attempt in list(child.queue.values()):
                 self.pool.remove(child, attempt.key, now)
-                self._finish(attempt, attempt.outcome or _ended(attempt, AttemptEnd.RETURNED), None, now)
+                self._endings.finish(attempt, attempt.outcome or ended(attempt, AttemptEnd.RETURNED), None, now)
             self.pool.drop_child(child)
         for key, attempt in list(self._running.items()):
-            self.on_command_gone(key, _ended(attempt, AttemptEnd.RETURNED), now)
+            self.on_command_gone(key, ended(attempt, AttemptEnd.RETURNED), now)
         return []
 
     def on_logs(self, records: Iterable[LogRecord]) -> None:
@@ -428,7 +325,7 @@ class Core:
         if attempt is None or attempt.phase is not Phase.FETCHING:
             return []
         if error is not None:
-            self._finish(attempt, _ended(attempt, AttemptEnd.FAILED, error), None, now)
+            self._endings.finish(attempt, ended(attempt, AttemptEnd.FAILED, error), None, now)
         else:
             attempt.phase = Phase.READY
             self.pool.ready.append(attempt)
@@ -441,23 +338,27 @@ class Core:
             record = attempt.outcome
             if error is not None:
                 record = replace(record, end=AttemptEnd.FAILED, result=b"", error=error)
-            self._finish(attempt, record, None, now)
+            self._endings.finish(attempt, record, None, now)
         return []
 
     # -------------------------------------------------------------------------------------- draining
 
+    @property
+    def is_leaving(self) -> bool:
+        return self.departure.has_begun
+
     def on_drain(self, drain: bool, now: float) -> list[Effect]:
         """Begin nothing new and give back what has not begun; or, ``drain`` false, take work again."""
-        if self.leaving_since is not None:
+        if self.is_leaving:
             return []
         self.draining = drain
         return self._return_unstarted(now) if drain else []
 
     def on_leave(self, now: float) -> list[Effect]:
         """The process is to end: drain, and leave when all is done and confirmed."""
-        if self.leaving_since is not None:
+        if self.is_leaving:
             return []
-        self.leaving_since = now
+        self.departure.begin(now)
         self.draining = True
         effects = self._return_unstarted(now)
         if self.is_registered:
@@ -468,42 +369,36 @@ class Core:
     def _return_unstarted(self, now: float) -> list[Effect]:
         waiting = [each for each in self.attempts.values() if each.phase in (Phase.READY, Phase.FETCHING)]
         for attempt in waiting:
-            self._finish(attempt, _ended(attempt, AttemptEnd.RETURNED), None, now)
-        return [self._recall(child) for child in self.pool.busy if len(child.queue) > 1]
+            self._endings.finish(attempt, ended(attempt, AttemptEnd.RETURNED), None, now)
+        return [recall(child) for child in self.pool.busy if len(child.queue) > 1]
 
     def _see_off(self, now: float) -> list[Effect]:
         """How far leaving has come."""
-        since = self.leaving_since
-        if since is None or self._has_left:
-            return []
+        departure = self.departure
         if self.attempts:
-            if now - since < self.bounds.drain_seconds or self._stopped_rest:
+            if not departure.is_patience_over(now):
                 return []
-            self._stopped_rest = True
             effects: list[Effect] = []
             for attempt in list(self.attempts.values()):
-                effects += self._end(attempt, AttemptEnd.RETURNED, None, -1.0, now)
+                effects += self._endings.order(attempt, AttemptEnd.RETURNED, None, -1.0, now)
             return effects
-        if not self._settle_by:
-            self._settle_by = now + self.bounds.settle_seconds
-        if not self.reporter.is_empty and now < self._settle_by:
-            return []
-        self._has_left = True
-        left = len(list(self.reporter.unsettled))
-        return [Leave("drained" if not left else f"{left} ends were not confirmed in time")]
+        why = departure.reason_to_go(self.reporter.is_empty, len(self.reporter.unsettled), now)
+        return [Leave(why)] if why else []
 
     # -------------------------------------------------------------------------------------- time
 
     def flush(self, now: float) -> list[Effect]:
         """Feed children, start commands, report: once per wake-up, after its events."""
-        effects: list[Effect] = [] if self._throttled else self._dispatch(now)
-        if self.is_registered:
-            effects += self._reports(now)
-        weight = self.reporter.weight
-        if self._throttled != (weight > (self.bounds.ends_bytes // 2 if self._throttled else self.bounds.ends_bytes)):
+        effects: list[Effect] = []
+        most = self.bounds.ends_bytes // 2 if self._throttled else self.bounds.ends_bytes
+        if self._throttled != (self.reporter.weight > most):
             self._throttled = not self._throttled
             effects.append(Throttle(self._throttled))
-        if self.leaving_since is not None:
+        if not self._throttled:
+            effects += self._dispatch(now)
+        if self.is_registered:
+            effects += self._reports(now)
+        if self.is_leaving:
             effects += self._see_off(now)
         return effects
 
@@ -542,8 +437,8 @@ class Core:
             self.reporter.started(attempt.key, attempt.since)
             limit = attempt.spec.options.timeout_run
             if limit > 0:
-                self._set_alarm(attempt.since + limit, "run", attempt)
-        effects += self._ring(now)
+                self._endings.set_alarm(attempt.since + limit, "run", attempt)
+        effects += self._endings.ring(now)
         effects += self.pool.retire()
         if self.is_registered:
             effects += self._keep_in_touch(now)
@@ -554,69 +449,27 @@ class Core:
         if now >= self._next_resend:
             self._next_resend = now + 1.0
             effects += (Tell(report, frames) for report, frames, _ in self.reporter.resend(now))
-        if now >= self._next_heartbeat:
-            self._next_heartbeat = max(now, self._next_heartbeat + self.identity.heartbeat)
+        if self.presence.is_heartbeat_due(now):
             reporter = self.reporter
-            effects.append(
-                Tell(
-                    Heartbeat(
-                        now,
-                        self.identity.assigned,
-                        reporter.held,
-                        reporter.digest,
-                        max(0.0, self.pool.free),
-                        self.round_trip,
-                    ),
-                    [],
-                )
-            )
+            free = max(0.0, self.pool.free)
+            effects.append(Tell(self.presence.beat(now, reporter.held, reporter.digest, free), []))
         return effects
 
     def next_tick(self, now: float) -> float:
         """Seconds until ``on_tick`` is needed, if nothing happens before."""
-        wait = min(0.25, self.identity.heartbeat / 4)
+        wait = min(0.25, self.presence.heartbeat / 4)
         if self._unannounced:
             wait = BUSY_TICK
         for child in self.pool.busy:
             wait = min(wait, BUSY_TICK if not child.announced or len(child.queue) > 1 else WATCH_TICK)
-        if self._alarms:
-            wait = min(wait, max(0.0, self._alarms[0][0] - now))
+        if (alarm := self._endings.next_alarm) is not None:
+            wait = min(wait, max(0.0, alarm - now))
         if self.is_registered:
-            wait = min(wait, max(0.0, self._next_heartbeat - now))
+            wait = min(wait, max(0.0, self.presence.next_heartbeat - now))
         return wait
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether it holds nothing that has not ended."""
-        return not self.attempts
 
     # -------------------------------------------------------------------------------------- what must always hold
 
     def validate(self) -> None:
         """Raise AssertionError if the books contradict one another. For tests and for operators in doubt."""
-        pool = self.pool
-        occupied = sum(child.slots for child in pool.busy)
-        occupied += sum(each.spec.options.requirements.slots for each in self._running.values())
-        assert abs(pool.slots - occupied - pool.free) < 1e-6, (
-            f"{occupied} slots occupied, {pool.free} free of {pool.slots}"
-        )
-        assert pool.free > -1e-6, f"{-pool.free} slots too many are occupied"
-        in_children = [key for child in pool.children.values() for key in child.queue]
-        ready = [each.key for each in pool.ready if each.phase is Phase.READY]
-        assert len(set(in_children)) == len(in_children), "an attempt is in two children"
-        assert len(set(ready)) == len(ready), "an attempt is ready twice"
-        for key, attempt in self.attempts.items():
-            places = (key in in_children, key in ready, key in self._running)
-            expected = {
-                Phase.FED: (1, 0, 0),
-                Phase.READY: (0, 1, 0),
-                Phase.RUNNING: (0, 0, 1),
-                Phase.FETCHING: (0, 0, 0),
-            }
-            if attempt.outcome is None:
-                assert places == expected[attempt.phase], f"{attempt} is in {places}"
-            assert not self.reporter.is_unsettled(key), f"{attempt} is held and ended"
-
-
-def _ended(attempt: Attempt, end: AttemptEnd, error: ErrorInfo | None = None, seconds: float = 0.0) -> Ended:
-    return Ended(attempt.key[0], attempt.key[1], end, seconds, b"", error)
+        checks.validate(self.attempts, self._running, self.pool, self.reporter)

@@ -56,6 +56,11 @@ class Pool:
         self.children[child.number] = self._idle[child.number] = child
         return child
 
+    def prepare(self, most: int) -> list[Effect]:
+        """Make a child for each slot, but not more than ``most``."""
+        count = min(most, int(self.slots + SLOT_ROUNDING) or 1) - len(self.children)
+        return [StartChild(self.add_child().number) for _ in range(count)]
+
     def next_ready(self) -> Attempt | None:
         """The attempt that is next in order, without taking it. Those that ended while they waited are passed over."""
         ready = self.ready
@@ -125,9 +130,8 @@ class Pool:
 
     def _share(self, slots: float, child: ChildState) -> int:
         """How many attempts this child may get now: a fair share, if other children could run some at once."""
-        others = len(self._idle)
-        if slots > 0:
-            others = min(others, int((self.free + SLOT_ROUNDING) / slots))
+        others = len(self._idle) + self._max_children - len(self.children)
+        others = min(others, int((self.free + SLOT_ROUNDING) / slots) if slots > 0 else len(self._idle))
         most = CHILD_ATTEMPTS - len(child.queue)
         return max(1, min(most, -(-len(self.ready) // (others + 1))))
 

@@ -5,7 +5,7 @@ Ends are never dropped. Log records are, when too many wait, and the controller 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from msgspec.structs import replace
 
@@ -70,9 +70,14 @@ class Reporter:
         return not self.has_news and not len(self.outbox)
 
     @property
-    def unsettled(self) -> Iterable[AttemptKey]:
+    def unsettled(self) -> Collection[AttemptKey]:
         """Attempts whose end the controller has not confirmed."""
         return self._unsettled
+
+    @property
+    def unreported(self) -> list[AttemptKey]:
+        """Attempts whose end is known here and in no report yet."""
+        return [(record.task, record.attempt) for record, _, _ in self._ended]
 
     def is_unsettled(self, key: AttemptKey) -> bool:
         return key in self._unsettled

@@ -103,6 +103,7 @@ class RuntimeService:
         try:
             processes.adopt_orphans()
             self._keeper = self._start_keeper()
+            self._perform(self.core.on_start())
             self._link.start()
             self._arm(0.0)
             return await self._over
@@ -117,7 +118,7 @@ class RuntimeService:
 
     def leave(self) -> None:
         """Drain, report, say goodbye. The second time: at once."""
-        if self.core.leaving_since is not None:
+        if self.core.is_leaving:
             self._end("told twice to leave")
         else:
             log.info("draining", held=len(self.core.attempts))
@@ -365,7 +366,7 @@ class RuntimeService:
         self._timer = None
         now = monotonic()
         self._look_around(now)
-        self.core.round_trip = self._link.round_trip
+        self.core.presence.round_trip = self._link.round_trip
         self._transfers.on_tick(now)
         self._carry_out(self.core.on_tick(now))
         self._flush()

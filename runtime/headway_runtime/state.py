@@ -7,7 +7,7 @@ from enum import Enum
 
 from headway_bus.endpoint import Frame
 from headway_bus.ids import AttemptKey
-from headway_bus.records import AttemptEnd, Blob, Ended, ErrorInfo, Kind, Options, RuntimeInfo
+from headway_bus.records import AttemptEnd, Blob, Ended, ErrorInfo, Kind, Options
 
 SHORT_SECONDS = 0.001
 """An attempt expected to be this short or shorter may wait in a child behind others."""
@@ -152,27 +152,11 @@ class Bounds:
     """Large values kept for attempts to come, beside those in use."""
 
     max_children: int = 256
+    ready_children: int = 8
+    """Children made at the start, if there are slots for as many."""
+
     drain_seconds: float = 30.0
     """For running attempts to end after the order to drain and leave; then they are stopped and given back."""
 
     settle_seconds: float = 10.0
     """For the controller to confirm the last reports before the runtime leaves without."""
-
-
-@dataclass(slots=True)
-class Identity:
-    """Who the runtime is and what it offers, and what it has heard of the other side."""
-
-    info: RuntimeInfo
-    instance: bytes
-    controller: bytes = b""
-    last_controller: bytes = b""
-    """The one that it was registered with last, though it may have gone since."""
-
-    is_up: bool = False
-    heartbeat: float = 2.0
-    assigned: int = 0
-    """The last assign batch that was taken in."""
-
-    seen_batches: set[int] = field(default_factory=set)
-    """Assign batches taken in since the last register message; the controller may number afresh after one."""

@@ -1,0 +1,78 @@
+"""What the runtime says of itself: registration and heartbeats. Pure."""
+
+from __future__ import annotations
+
+import random
+
+from msgspec.structs import replace
+
+from headway_bus.messages import Heartbeat, Register, Welcome
+from headway_bus.records import Held, RuntimeInfo
+
+
+class Presence:
+    """Who the runtime is, and what it knows of broker and controller."""
+
+    def __init__(self, info: RuntimeInfo, instance: bytes) -> None:
+        self.info = info
+        self.heartbeat = 2.0
+        """Seconds between signs of life."""
+
+        self.next_heartbeat = 0.0
+        self.round_trip = 0.0
+        self._instance = instance
+        self._is_up = False
+        self._controller = b""
+        self._last_controller = b""
+        """The one that it was registered with last, though it may have gone since."""
+
+        self._assigned = 0
+        self._seen_batches: set[int] = set()
+        """Assign batches taken in since the last register message; the controller may number afresh after one."""
+
+        self._random = random.Random(instance)
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether there is a controller and a way to it."""
+        return self._is_up and bool(self._controller)
+
+    def up(self, welcome: Welcome, now: float) -> None:
+        self._is_up = True
+        self.heartbeat = welcome.heartbeat
+        # A thousand runtimes that were cut at once must not beat at once for ever after.
+        self.next_heartbeat = now + self._random.uniform(0.0, welcome.heartbeat)
+        if welcome.name != self.info.name:
+            self.info = replace(self.info, name=welcome.name)
+
+    def down(self) -> None:
+        self._is_up = False
+        self._controller = b""
+
+    def change_controller(self, controller: bytes) -> None:
+        """Another controller, or (empty) none."""
+        if controller and controller != self._last_controller:
+            self._last_controller = controller
+            self._assigned = 0  # another controller numbers its batches afresh
+        self._controller = controller
+
+    def register(self, held: list[Held], draining: bool) -> Register:
+        """The message that says who we are and what we hold."""
+        self._seen_batches.clear()
+        return Register(self.info, self._instance, held, self._assigned, draining)
+
+    def is_new(self, batch: int) -> bool:
+        """Whether an assign batch is seen for the first time; then it counts as taken in."""
+        if batch in self._seen_batches:
+            return False
+        self._seen_batches.add(batch)
+        self._assigned = batch
+        return True
+
+    def is_heartbeat_due(self, now: float) -> bool:
+        return now >= self.next_heartbeat
+
+    def beat(self, now: float, held: int, digest: int, free: float) -> Heartbeat:
+        """A sign of life, and the time of the next."""
+        self.next_heartbeat = max(now, self.next_heartbeat + self.heartbeat)
+        return Heartbeat(now, self._assigned, held, digest, free, self.round_trip)

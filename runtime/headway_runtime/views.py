@@ -1,0 +1,44 @@
+"""Looks at the core's books that change nothing. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from headway_bus.ids import AttemptKey
+from headway_bus.records import Blob, Held
+from headway_runtime.pool import Pool
+from headway_runtime.state import Attempt, Phase
+
+
+def inventory(attempts: Mapping[AttemptKey, Attempt], unsettled: Iterable[AttemptKey], now: float) -> list[Held]:
+    """Everything that a controller must know of to make its own view equal."""
+    held = []
+    for (task, number), attempt in attempts.items():
+        child = attempt.child
+        is_head = child is not None and child.head() is attempt
+        if attempt.phase is Phase.RUNNING or is_head:
+            since = child.head_since if child is not None else attempt.since
+            held.append(Held(task, number, "running", max(0.0, now - since)))
+        else:
+            held.append(Held(task, number, "running" if attempt.outcome is not None else "held"))
+    held += (Held(task, number, "ended") for task, number in unsettled)
+    return held
+
+
+def with_memory_limit(pool: Pool, running: Mapping[AttemptKey, Attempt]) -> list[Attempt]:
+    """Attempts that run, as far as is known, and whose memory is limited."""
+    heads = (child.head() for child in pool.busy)
+    candidates = [head for head in heads if head is not None] + list(running.values())
+    return [attempt for attempt in candidates if attempt.spec.options.requirements.memory]
+
+
+def blobs_in_use(attempts: Iterable[Attempt]) -> set[bytes]:
+    """The hashes of large values that attempts still need."""
+    hashes = set()
+    for attempt in attempts:
+        if isinstance(attempt.payload, Blob):
+            hashes.add(attempt.payload.hash)
+        if attempt.outcome is not None and isinstance(attempt.outcome.result, Blob):
+            hashes.add(attempt.outcome.result.hash)
+        hashes.update(file.content.hash for file in attempt.spec.options.files)
+    return hashes
