@@ -184,9 +184,12 @@ class ClientTask(Future[Any]):
         try:
             while (record := self._engine.run(following())) is not None:
                 yield record
-        finally:
+        except GeneratorExit:
+            # The caller has had enough. An interrupted step needs none of this: it is cancelled, which ends the stream,
+            # and closing that while it unwinds would be refused.
             if not self._engine.closed:
                 self._engine.run(stop())
+            raise
 
     # ------------------------------------------------------------------------------------------------ inside
 

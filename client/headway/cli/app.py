@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import click
 
@@ -44,19 +43,17 @@ def headway(ctx: click.Context) -> None:
     headway up                                   keep a bus running
     headway submit statistics:fmean '[1, 2, 4]' --wait
     """
-    _hand_down(ctx)
+    verb = VERBS.get(ctx.invoked_subcommand or "")
+    if verb is None or not verb.place:
+        _hand_down(ctx.ensure_object(Choice))
 
 
-def _hand_down(ctx: click.Context) -> None:
-    """Let ``headway --bus URL runtime`` reach the commands of other packages, which have options of their own."""
-    choice = ctx.ensure_object(Choice)
-    given: dict[str, str | Path] = {}
+def _hand_down(choice: Choice) -> None:
+    """Let ``headway --bus URL runtime`` reach the commands of other packages, whose options are their own affair."""
     if choice.bus is not None:
-        given["bus"] = choice.bus
+        os.environ["HEADWAY_BUS"] = choice.bus
     if choice.config is not None:
-        given["config"] = choice.config
-    if given:
-        ctx.default_map = {name: dict(given) for name, verb in VERBS.items() if not verb.place}
+        os.environ["HEADWAY_CONFIG"] = str(choice.config)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -76,6 +73,9 @@ def run(arguments: Sequence[str]) -> int:
         if str(error):
             note(told(error))
         return status_of(error)
+    except TimeoutError as error:
+        note(str(error) or "it took too long")
+        return FAILED
     except BrokenPipeError:
         return _reader_left()
     return outcome if isinstance(outcome, int) else DONE

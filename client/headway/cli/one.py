@@ -60,7 +60,7 @@ def _story_row(step: Transition, now: float) -> list[str]:
 @click.argument("task", metavar="ID")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the task has ended.")
 @click.option("--stream", type=STREAMS, multiple=True, help="Only these; repeatable.")
-@click.option("--attempt", type=click.IntRange(1), default=0, help="Only this attempt's.")
+@click.option("--attempt", type=click.IntRange(1), help="Only this attempt's.")
 @click.option("-t", "--times", is_flag=True, help="Put each record's time before it.")
 @json_option
 @on_bus
@@ -69,7 +69,7 @@ def logs(
     task: str,
     follow: bool,
     stream: tuple[str, ...],
-    attempt: int,
+    attempt: int | None,
     times: bool,
     as_json: bool,
 ) -> None:
@@ -78,7 +78,7 @@ def logs(
     What the task wrote to its standard error goes to this one's. With --json there is one object to a line.
     """
     found = bus.task(task)
-    for record in found.logs(follow=follow, attempt=attempt):
+    for record in found.logs(follow=follow, attempt=attempt or 0):
         if stream and record.stream not in stream:
             continue
         if as_json:

@@ -78,11 +78,11 @@ class TakesArguments(click.Command):
         self.context_settings = {**self.context_settings, "ignore_unknown_options": True}
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        before = set(args[: args.index("--")] if "--" in args else args)
+        behind = len(args) - args.index("--") - 1 if "--" in args else 0
         rest = super().parse_args(ctx, args)
-        for value in ctx.params.get("arguments") or ():
-            if len(value) > 1 and value[0] == "-" and value in before and not _NEGATIVE_NUMBER.match(value):
-                raise click.NoSuchOption(
-                    value, f"No such option: {value} (arguments that begin with - go after --)", ctx=ctx
-                )
+        arguments = ctx.params.get("arguments") or ()
+        for value in arguments[: max(len(arguments) - behind, 0)]:
+            if len(value) > 1 and value[0] == "-" and not _NEGATIVE_NUMBER.match(value):
+                text = f"No such option: {value} (arguments that begin with - go after --)"
+                raise click.NoSuchOption(value, text, ctx=ctx)
         return rest

@@ -46,7 +46,6 @@ def up(
     runs and stops all three; what is queued stays in the state folder for the next time.
     """
     from headway import hub
-    from headway_bus import logs
     from headway_bus.config import load
 
     if no_runtime and slots is not None:

@@ -68,6 +68,7 @@ def echo(arguments: tuple[str, ...], number: int | None, wait: bool) -> None:
         (["-1", "-.5", "-1e3"], "('-1', '-.5', '-1e3') None False"),
         (["a", "--number", "-3", "-w", "-"], "('a', '-') -3 True"),
         (["a", "--", "--epochs", "3"], "('a', '--epochs', '3') None False"),
+        (["-w", "--", "-w", "--wait"], "('-w', '--wait') None True"),
     ],
 )
 def test_negative_numbers_are_arguments(typed: list[str], printed: str) -> None:
