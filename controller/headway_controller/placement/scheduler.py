@@ -318,7 +318,7 @@ class Scheduler:
                 book.commit(tasks, work, now, choice)
                 self._add_commit(commits, book, batch, tasks)
         self.fleet.classify(book, now)
-        return limit >= 1 or not work.demand.runtime
+        return limit >= 1
 
     def _add_commit(self, commits: list[Commit], book: Book, batch: Batch, tasks: list[TaskId]) -> None:
         self.counters["committed"] += len(tasks)
