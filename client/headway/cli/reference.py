@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import re
+import inspect
+import textwrap
 from collections.abc import Iterator
 
 import click
@@ -10,7 +11,7 @@ import click
 from headway.cli.app import headway
 from headway.cli.table import SECTIONS
 
-WIDTH = 100
+WIDTH = 120
 
 INTRODUCTION = """\
 # The command line
@@ -43,20 +44,54 @@ def render() -> str:
 
 
 def _sections() -> Iterator[str]:
-    with headway.make_context("headway", [], resilient_parsing=True) as root:
+    with click.Context(headway, info_name="headway") as root:
         for title, verbs in SECTIONS.items():
             yield f"## {title}\n"
             for verb in verbs:
                 command = headway.get_command(root, verb.name)
                 if command is None:
                     raise LookupError(f"no installed package brings {verb.name}: pip install -e . in the checkout")
-                yield f"### headway {verb.name}\n\n```\n{help_of(command, verb.name, root)}\n```\n"
+                yield f"### headway {verb.name}\n\n{page_of(command, verb.name)}"
 
 
-def help_of(command: click.Command, name: str, root: click.Context) -> str:
-    """A command's help at a fixed width, whatever the terminal's is."""
-    with click.Context(command, info_name=name, parent=root, terminal_width=WIDTH, max_content_width=WIDTH) as ctx:
-        return re.sub(r"[ \t]+$", "", command.get_help(ctx), flags=re.MULTILINE).strip()
+def page_of(command: click.Command, name: str) -> str:
+    """One verb. Laid out here and not by click, whose layout changes from version to version."""
+    parts = [f"```\n{usage_of(command, name)}\n```\n", _paragraphs(command.help or "")]
+    options = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
+    parts.append(
+        "\n".join(f"- `{_names_of(option)}` {' '.join((option.help or '').split())}" for option in options) + "\n"
+    )
+    if command.epilog:
+        lines = [line.strip() for line in command.epilog.replace("\b", "").splitlines()]
+        examples = [line.removeprefix("Example:").strip() for line in lines if line and line != "Examples:"]
+        parts.append("```\n" + "\n".join(examples) + "\n```\n")
+    return "\n".join(parts)
+
+
+def usage_of(command: click.Command, name: str) -> str:
+    arguments = [
+        each.metavar or (each.name or "").upper() for each in command.params if isinstance(each, click.Argument)
+    ]
+    return " ".join(["headway", name, "[OPTION]...", *arguments])
+
+
+def _names_of(option: click.Option) -> str:
+    """ "-f, --follow", "--slots NUMBER"."""
+    names = ", ".join(sorted(option.opts, key=len)) + "".join(f"/{name}" for name in option.secondary_opts)
+    if option.is_flag:
+        return names
+    if isinstance(option.type, click.Choice):
+        return f"{names} {'|'.join(map(str, option.type.choices))}"
+    return f"{names} {option.metavar or KINDS.get(option.type.name, option.type.name).upper()}"
+
+
+KINDS = {"integer": "number", "integer range": "number", "float": "number", "float range": "number"}
+"""What a person calls what click calls these."""
+
+
+def _paragraphs(text: str) -> str:
+    blocks = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(textwrap.fill(" ".join(block.split()), WIDTH) for block in blocks) + "\n"
 
 
 if __name__ == "__main__":

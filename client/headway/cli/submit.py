@@ -28,9 +28,18 @@ _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("--cpu",), {"type": click.FloatRange(0), "help": "Cores that it occupies."}),
     (("--memory",), {"metavar": "SIZE", "help": "Memory that it occupies and may not exceed, such as 2GiB."}),
     (("--gpu",), {"type": click.FloatRange(0), "help": "GPUs that it occupies."}),
+    (
+        ("--resource",),
+        {
+            "type": PARSED_PAIR,
+            "multiple": True,
+            "help": "An amount of a resource that the runtime declares; repeatable.",
+        },
+    ),
     (("--label",), {"type": PAIR, "multiple": True, "help": "A label that the runtime must have; repeatable."}),
     (("--runtime",), {"help": "The one runtime that may run it."}),
     (("--max-attempts",), {"type": click.IntRange(1), "help": "Attempts that may fail, in all.  [default: 1]"}),
+    (("--max-losses",), {"type": click.IntRange(0), "help": "Runtimes in a row that may die under it.  [default: 3]"}),
     (("--backoff",), {"type": SECONDS, "help": "Time before the second attempt; doubles each time.  [default: 1]"}),
     (("--retry-on",), {"multiple": True, "metavar": "NAME", "help": "Retry only these exceptions; repeatable."}),
     (("--after",), {"multiple": True, "metavar": "ID", "help": "Wait until this task has succeeded; repeatable."}),
@@ -42,6 +51,7 @@ _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("--grace",), {"type": SECONDS, "help": "Time between TERM and KILL.  [default: 5]"}),
     (("--idempotent",), {"is_flag": True, "help": "A second copy at the same time does no harm."}),
     (("--retention",), {"type": SECONDS, "help": "How long its record is kept after the end."}),
+    (("--output-limit",), {"metavar": "SIZE", "help": "Output that is kept of each attempt, such as 1MiB."}),
     (("--meta",), {"type": PARSED_PAIR, "multiple": True, "help": "A number or word for the estimates; repeatable."}),
 )
 
@@ -65,9 +75,12 @@ def end_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def chosen(bus: Client, given: dict[str, Any]) -> dict[str, Any]:
     """The fields of ``bus.options(…)`` from what was typed; what was not typed is left to the defaults."""
-    fields = {name: value for name, value in given.items() if value not in (None, (), False)}
+    # By identity: 0 is a value, although it equals False.
+    fields = {name: value for name, value in given.items() if value is not None and value is not False and value != ()}
     if "label" in fields:
         fields["labels"] = dict(fields.pop("label"))
+    if "resource" in fields:
+        fields["resources"] = dict(fields.pop("resource"))
     if "meta" in fields:
         fields["meta"] = dict(fields["meta"])
     if "retry_on" in fields:

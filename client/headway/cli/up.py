@@ -28,7 +28,7 @@ from headway.cli.options import Choice, bus_options, epilog
 )
 @click.option("--no-runtime", is_flag=True, help="Broker and controller only; runtimes are started elsewhere.")
 @click.option(
-    "--ready-fd", type=click.IntRange(0), metavar="N", help="Write the address to this descriptor when ready."
+    "--ready-fd", type=click.IntRange(0), metavar="N", help="When ready, write a line of JSON with its url here."
 )
 @bus_options
 @click.pass_context
