@@ -321,6 +321,7 @@ def main(descriptor: int) -> None:
         signal.signal(number, signal.SIG_IGN)  # only the runtime ends us, by going
     processes.prepare()
     processes.adopt_orphans()
+    os.set_inheritable(descriptor, False)  # or every command would hold it, and our death would go unnoticed
     stream = socket.socket(fileno=descriptor)
     stream.setblocking(True)
     size = int.from_bytes(_exactly(stream, LENGTH_BYTES), "big")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import os
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,7 +23,10 @@ _decode = msgspec.msgpack.Decoder(m.ToBroker | m.RuntimeToController).decode
 
 
 class Hub:
-    """Broker and controller in one, for one runtime. Everything it hears is kept."""
+    """Broker and controller in one, for one runtime. Everything it hears is kept.
+
+    A thread owns the socket, so that the runtime is answered while a test is busy with something else.
+    """
 
     def __init__(self, url: str = "tcp://127.0.0.1:0", heartbeat: float = 0.2) -> None:
         self.socket = zmq.Context.instance().socket(zmq.ROUTER)
@@ -36,6 +40,7 @@ class Hub:
         self.heartbeat = heartbeat
         self.route = b""
         self.settles = True
+        self.refusal: m.Rejected | None = None
         self.hellos: list[m.Hello] = []
         self.registers: list[m.Register] = []
         self.heartbeats: list[m.Heartbeat] = []
@@ -51,29 +56,61 @@ class Hub:
         self.uploads: dict[bytes, bytearray] = {}
         self.digest = 0
         self.held = 0
-        self._batches = itertools.count(1)
+        self.answers = True
+        """False: it hears, and says nothing, as a hub behind a cut."""
+
+        self.batch = 0
+        self.mismatches: list[m.Heartbeat] = []
+        """Heartbeats whose digest was another than that of what was assigned and has not ended."""
+
         self._seen_reports: set[int] = set()
+        self._outgoing: deque[list[bytes]] = deque()
+        self._heard = threading.Condition()
+        self._closing = False
+        self._wake_read, self._wake_end = os.pipe()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
+        self._closing = True
+        self._wake()
+        self._thread.join(DEADLINE)
         self.socket.close(0)
+        assert not self.mismatches
 
     def send(self, message: m.Message, frames: Sequence[bytes] = (), source: bytes = b"controller") -> None:
-        self.socket.send_multipart([self.route, source, encode(message), *frames])
+        self.send_raw([source, encode(message), *frames])
 
-    def step(self, timeout: float = 0.05) -> bool:
-        """Handle one message, if one comes in time."""
-        if not self.socket.poll(timeout * 1000):
-            return False
-        route, _, header, *frames = self.socket.recv_multipart()
-        self._on(route, _decode(header), frames)
-        return True
+    def send_raw(self, frames: list[bytes]) -> None:
+        self._outgoing.append(frames)
+        self._wake()
+
+    def _wake(self) -> None:
+        os.write(self._wake_end, b".")
+
+    def _serve(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self.socket, zmq.POLLIN)
+        poller.register(self._wake_read, zmq.POLLIN)
+        while not self._closing:
+            ready = dict(poller.poll())
+            if self._wake_read in ready:
+                os.read(self._wake_read, 4096)
+            if self.socket in ready:
+                route, _, header, *frames = self.socket.recv_multipart()
+                with self._heard:
+                    self._on(route, _decode(header), frames)
+                    self._heard.notify_all()
+            while self._outgoing and self.answers:
+                self.socket.send_multipart([self.route, *self._outgoing.popleft()])
 
     def until(self, condition: Callable[[], Any], what: str = "the condition") -> None:
-        """Handle messages until the condition holds."""
+        """Wait until the condition holds; it is looked at after every message, and now and then for what files say."""
         deadline = time.monotonic() + DEADLINE
-        while not condition():
-            assert time.monotonic() < deadline, f"waited {DEADLINE} s for {what}; heard {self.summary()}"
-            self.step()
+        with self._heard:
+            while not condition():
+                assert time.monotonic() < deadline, f"waited {DEADLINE} s for {what}; heard {self.summary()}"
+                self._heard.wait(0.02)
 
     def summary(self) -> str:
         return f"{len(self.registers)} registers, {len(self.ended)} ends, {len(self.logs)} log records"
@@ -83,6 +120,9 @@ class Hub:
             case m.Hello():
                 self.route = route
                 self.hellos.append(message)
+                if self.refusal is not None:
+                    self.send(self.refusal, source=b"")
+                    return
                 welcome = m.Welcome(1, message.name, self.instance, self.heartbeat, 2**26, self.controller)
                 self.send(welcome, source=b"")
             case m.Ping(sent):
@@ -96,6 +136,8 @@ class Hub:
                 self.send(m.Registered(self.controller))
             case m.Heartbeat():
                 self.heartbeats.append(message)
+                if message.assigned == self.batch and (message.held, message.digest) != (self.held, self.digest):
+                    self.mismatches.append(message)
                 self.send(m.HeartbeatSeen(message.sent))
             case m.Report():
                 self._on_report(message, frames)
@@ -161,10 +203,12 @@ class Hub:
     def assign_attempts(
         self, options: Options, attempts: list[tuple[TaskId, int, Any]], frames: Sequence[bytes] = ()
     ) -> None:
-        for task, attempt, _ in attempts:
-            self.digest ^= digest_of(task, attempt)
-        self.held += len(attempts)
-        self.send(m.Assign(next(self._batches), [m.AssignGroup(options, attempts)]), frames)
+        with self._heard:
+            for task, attempt, _ in attempts:
+                self.digest ^= digest_of(task, attempt)
+            self.held += len(attempts)
+            self.batch += 1
+            self.send(m.Assign(self.batch, [m.AssignGroup(options, attempts)]), frames)
 
     def call(self, target: str, *args: Any, **options: Any) -> tuple[TaskId, int]:
         return self.assign(Options(Kind.CALL, target, **options), [encode_call(args, {})])[0]
