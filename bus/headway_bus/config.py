@@ -77,7 +77,7 @@ class Controller(Table, frozen=True):
     state: str = ""
     retention: Span = 30 * 86400.0
     logs_per_task: Annotated[int, Meta(ge=0, le=100_000_000)] = 10_000
-    strategy: Annotated[str, Meta(min_length=1, max_length=128)] = "horizon"
+    strategy: Annotated[str, Meta(min_length=1, max_length=128)] = "headway_completion"
     predictor: Annotated[str, Meta(min_length=1, max_length=128)] = "learned"
     fifo_queues: list[str] = []
     missed_heartbeats: Annotated[int, Meta(ge=1, le=1000)] = 2

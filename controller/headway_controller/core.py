@@ -63,6 +63,7 @@ class Controller:
         self.scheduler = scheduler
         self.turn = Turn()
         self.life = Life(self.state, self.turn, scheduler, wall_offset, seed)
+        self.news = self.life.news
         self.fleet = Fleet(self.state, self.turn, scheduler, self.life, heartbeat, missed_heartbeats)
         self.audience = Audience(self.state, self.turn, scheduler, self.life, self.fleet, max_tasks, payload_limit)
         self.heartbeat = heartbeat
@@ -105,11 +106,13 @@ class Controller:
             self.audience.check_cancels()
         if not self._paused:
             self.fleet.dispatch(now)
+        self.news.finish()
         return self.turn.finish()
 
     def on_time(self, now: float) -> None:
         """Time has passed: timers, silence, repeats. Call several times per heartbeat and at ``next_time``."""
         self.fleet.on_time(now)
+        self.news.on_time(now)
         for task in self.life.on_time(now):
             self.fleet.take_back(task.runtime, [(task.id, task.attempt)])
         for runtime in self.state.runtimes.values():

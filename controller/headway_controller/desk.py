@@ -37,6 +37,7 @@ from headway_bus.messages import (
 )
 from headway_bus.records import ENDS, Blob, Code, JobInfo, Status, TaskInfo
 from headway_controller.core import Controller
+from headway_controller.foresight import with_estimates
 from headway_controller.state import Bytes, Ended, Waiting, status_of
 from headway_controller.store import Store, StoredTask, TaskFilter
 from headway_controller.store.protocol import UNFINISHED
@@ -96,7 +97,8 @@ class Desk:
         else:
             found = await self._stored_page(ask, limit)
         last = found[-1].task if len(found) == limit else TaskId(b"")
-        return TaskPage(ask.request, found, last), []
+        core = self._shell.core
+        return TaskPage(ask.request, with_estimates(core, found, self._shell.now()), last), []
 
     def _live_page(self, ask: AskTasks, limit: int) -> list[TaskInfo]:
         core = self._shell.core
@@ -151,7 +153,8 @@ class Desk:
         core = self._shell.core
         task = core.state.tasks.get(task_id)
         if task is not None:
-            return TaskFound(ask.request, info_of_task(task, core.life.wall_offset)), []
+            info = info_of_task(task, core.life.wall_offset)
+            return TaskFound(ask.request, with_estimates(core, [info], self._shell.now())[0]), []
         return TaskFound(ask.request, info_of_stored(await self._stored(task_id))), []
 
     async def find(self, text: str) -> TaskId:

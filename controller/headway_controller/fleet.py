@@ -43,7 +43,6 @@ from headway_controller.state import (
     Waiting,
 )
 from headway_controller.store.protocol import AppendLogs
-from headway_controller.transitions import move
 from headway_controller.turn import Turn
 from headway_controller.values import pack_value, size_of, unpack_value
 
@@ -71,6 +70,8 @@ class Fleet:
         self.life = life
         self.heartbeat = heartbeat
         self.missed = missed
+        self.logs_per_task = 10_000
+        """Records kept of a task; what is beyond is counted and dropped."""
 
     # ------------------------------------------------------------------------------------------- coming and going
 
@@ -93,6 +94,7 @@ class Fleet:
         if known.state == "offline" or message.draining:
             known.state = "draining" if message.draining else "online"
         self.scheduler.drain(name, known.state == "draining")
+        self.life.news.on_runtime(name, known.state, "", now + self.life.wall_offset)
         known.outbox.acknowledge_through(message.assigned)
         self._reconcile(known, message, now)
         known.outbox.renew()
@@ -143,12 +145,12 @@ class Fleet:
             self.scheduler.adopt(name, task.id, task.options, now, None if phase == "held" else age)
         task.attempt, task.runtime = attempt, name
         if phase == "held":
-            move(task, "adopt_unstarted", Assigned(name, now))
+            self.life.change(task, "adopt_unstarted", Assigned(name, now), now)
             return True
         if phase == "running" and not (isinstance(state, Running) and task.started):
             task.started = now - age + self.life.wall_offset
             self.scheduler.started(name, task.id, task.options, now, age)
-        move(task, "adopt", Running(name, now - age))
+        self.life.change(task, "adopt", Running(name, now - age), now)
         return True
 
     def on_gone(self, name: str, now: float) -> None:
@@ -182,6 +184,7 @@ class Fleet:
         held, runtime.held, runtime.digest = runtime.held, {}, 0
         runtime.state, runtime.since, runtime.why, runtime.running = "offline", now, why, 0
         runtime.outbox.clear()
+        self.life.news.on_runtime(name, "offline", why, now + self.life.wall_offset)
         self.scheduler.remove_runtime(name)
         if expected and not held:
             self.turn.note("info", "runtime left", runtime=name)
@@ -210,16 +213,16 @@ class Fleet:
             self.take_back(name, [(task_id, held[task_id]) for task_id in task_ids if task_id in held])
 
     def _assign(self, runtime: Runtime, options: Options, task_ids: Sequence[TaskId], now: float) -> None:
-        tasks, name = self.state.tasks, runtime.info.name
+        tasks, name, change = self.state.tasks, runtime.info.name, self.life.change
         state = Assigned(name, now)
         attempts: list[tuple[TaskId, int, Payload]] = []
         frames: list[Bytes] = []
         size, digest = 0, 0
         for task_id in task_ids:
             task = tasks[task_id]
-            move(task, "assign", state)
             task.attempt += 1
             task.runtime = name
+            change(task, "assign", state, now)
             task.started = 0.0
             runtime.held[task_id] = task.attempt
             digest ^= digest_of(task_id, task.attempt)
@@ -277,6 +280,7 @@ class Fleet:
         runtime = self.state.runtimes[name]
         runtime.state, runtime.since = ("draining" if drain else "online"), now
         self.scheduler.drain(name, drain)
+        self.life.news.on_runtime(name, runtime.state, "", now + self.life.wall_offset)
         self.turn.send(name, SetDrain(drain))
         if drain:
             self.take_back(name, list(runtime.held.items()))
@@ -295,7 +299,7 @@ class Fleet:
         for started in message.started:
             task = self.state.tasks.get(started.task)
             if task is not None and self._is_present(task, name, started.attempt) and isinstance(task.state, Assigned):
-                move(task, "start", Running(name, now - started.age))
+                self.life.change(task, "start", Running(name, now - started.age), now)
                 task.started = now - started.age + self.life.wall_offset
                 runtime.running += 1
                 self.scheduler.started(name, task.id, task.options, now, started.age)
@@ -356,19 +360,24 @@ class Fleet:
         self.life.on_attempt_ended(task, ended, unpack_value(ended.result, frames), now)
 
     def _on_logs(self, records: list[LogRecord], dropped: dict[TaskId, int]) -> None:
-        for count in dropped.values():
-            self.state.counters["logs.dropped"] += count
+        kept: list[LogRecord] = []
         by_topic: dict[str, list[LogRecord]] = {}
         for record in records:
-            if record.stream == "progress" and (task := self.state.tasks.get(record.task)) is not None:
-                done, total = record.fields.get("done"), record.fields.get("total")
-                if isinstance(done, int | float) and isinstance(total, int | float):
-                    task.progress = (float(done), float(total))
+            task = self.state.tasks.get(record.task)
+            if task is not None:
+                if record.stream == "progress":
+                    _note_progress(task, record)
+                if task.logged >= self.logs_per_task:
+                    dropped[record.task] = dropped.get(record.task, 0) + 1
+                    continue
+                task.logged += 1
+            kept.append(record)
             if self.state.topics and (topic := topic_of_logs(record.task)) in self.state.topics:
                 by_topic.setdefault(topic, []).append(record)
         for topic, found in by_topic.items():
             self.turn.send("*" + topic, Event(topic, "logs", {}, found))
-        self.turn.store(AppendLogs(records, dropped))
+        self.state.counters["logs.dropped"] += sum(dropped.values())
+        self.turn.store(AppendLogs(kept, dropped))
 
     # ------------------------------------------------------------------------------------------- heartbeats
 
@@ -414,3 +423,9 @@ class Fleet:
 def topic_of_logs(task_id: TaskId) -> str:
     """The topic on which a task's log records are published."""
     return "logs." + text_of(task_id)
+
+
+def _note_progress(task: Task, record: LogRecord) -> None:
+    done, total = record.fields.get("done"), record.fields.get("total")
+    if isinstance(done, int | float) and isinstance(total, int | float):
+        task.progress = (float(done), float(total))

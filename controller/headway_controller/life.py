@@ -24,6 +24,7 @@ from headway_bus.records import (
     Transition,
 )
 from headway_bus.records import Ended as AttemptEnded
+from headway_controller.news import News
 from headway_controller.placement import Scheduler
 from headway_controller.state import (
     Assigned,
@@ -32,6 +33,7 @@ from headway_controller.state import (
     Job,
     Queued,
     Running,
+    State,
     Task,
     Value,
     Waiting,
@@ -60,6 +62,7 @@ class Life:
         self.wall_offset = wall_offset
         """Unix time minus the core's clock: only for what is shown and stored."""
 
+        self.news = News(state, turn, scheduler)
         self._options: dict[bytes, Options] = {}
         self.recent: OrderedDict[TaskId, Status] = OrderedDict()
         self._timers: list[tuple[float, int, str, TaskId]] = []
@@ -201,8 +204,14 @@ class Life:
 
     def queue(self, task: Task, event: str, now: float) -> None:
         """Give the task to the scheduler."""
-        move(task, event, Queued(now))
+        self.change(task, event, Queued(now), now)
         self.scheduler.enqueue(task.id, task.options, now)
+
+    def change(self, task: Task, event: str, state: State, now: float) -> None:
+        """Move the task along the table, and tell those who follow it."""
+        move(task, event, state)
+        if self.state.topics:
+            self.news.on_task(task, now + self.wall_offset)
 
     # ------------------------------------------------------------------------------------------- attempts
 
@@ -258,7 +267,7 @@ class Life:
             task.error = error
             self._tell(task, "failed", error.message, now)
             self.withdraw(task)
-            move(task, "retry", Waiting(now, until, set(), "retry"))
+            self.change(task, "retry", Waiting(now, until, set(), "retry"), now)
             self.state.counters["attempts.retried"] += 1
             self.turn.store(self._update(task, until))
             self._set_timer(until, "release", task.id)
@@ -310,7 +319,7 @@ class Life:
             seconds,
             task.predicted,
         )
-        move(task, event, Ended(outcome, now))
+        self.change(task, event, Ended(outcome, now), now)
         ended_at = now + self.wall_offset
         keep = task.options.retention
         self.turn.store(

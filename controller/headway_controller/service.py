@@ -15,7 +15,7 @@ import msgpack
 
 from headway_bus.codec import for_controller
 from headway_bus.config import Settings, state_folder
-from headway_bus.errors import HeadwayError, Refused, StoreError
+from headway_bus.errors import ConfigError, HeadwayError, Refused, StoreError
 from headway_bus.ids import TaskId
 from headway_bus.link import BROKER, BusLink, Link, Received
 from headway_bus.logs import get_logger
@@ -38,6 +38,7 @@ BLOB_AGE = 3_600.0
 """Seconds for which a blob is kept that no task refers to: its submission may still be on its way."""
 
 PREDICTOR_STATE = "predictor"
+LEARNED = "learned"
 
 Result = TypeVar("Result")
 log = get_logger("headway.controller")
@@ -57,6 +58,9 @@ class ControllerService:
         max_tasks: int = 10_000_000,
         payload_limit: int = 1 << 30,
         fifo_queues: Sequence[str] = (),
+        logs_per_task: int = 10_000,
+        strategy: str = "",
+        predictor: str = "",
     ) -> None:
         self.instance = os.urandom(8)
         self._loop = asyncio.get_running_loop()
@@ -76,6 +80,15 @@ class ControllerService:
             payload_limit=payload_limit,
             seed=int.from_bytes(self.instance, "big"),
         )
+        self.core.fleet.logs_per_task = logs_per_task
+        try:
+            if strategy:
+                self.core.scheduler.use_strategy(strategy)
+            if predictor and predictor != LEARNED:
+                self.core.scheduler.use_predictor(predictor)
+        except ValueError as error:
+            self.store.close()
+            raise ConfigError(f"[controller] strategy or predictor: {error}") from None
         self._desk = Desk(self)
         self._verbs = Verbs(self, self._finish)
         self._retention = retention
@@ -106,6 +119,9 @@ class ControllerService:
             max_tasks=own.max_tasks,
             payload_limit=bus.payload_limit,
             fifo_queues=own.fifo_queues,
+            logs_per_task=own.logs_per_task,
+            strategy=own.strategy,
+            predictor=own.predictor,
         )
 
     def now(self) -> float:

@@ -87,6 +87,9 @@ class Task(msgspec.Struct):
     expiring: bool = False
     error: ErrorInfo | None = None
     progress: tuple[float, ...] = ()
+    logged: int = 0
+    """Log records that were kept."""
+
     story: list[Transition] | None = None
     """What the other fields do not tell: earlier attempts, losses, returns. None: nothing."""
 

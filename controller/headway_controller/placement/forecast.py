@@ -123,6 +123,7 @@ def expect(
     prediction = work.prediction
     prediction.refresh()
     ahead = ahead_of(work, lane, others, now)
+    behind = max(behind, -ahead.tasks)  # below zero: one of those that wait, with so many of its kind after it
     count = ahead.tasks + behind
     if count < 0.5:
         choice = fleet.choose(work, now)
@@ -131,8 +132,8 @@ def expect(
     books = [book for book in fleet.candidates(work.demand) if book.open(now)]
     if not books:
         return Expectation(FOREVER, FOREVER, None, count, False, False)
-    seconds = ahead.seconds + behind * prediction.mean
-    variance = ahead.variance + behind * prediction.variance
+    seconds = max(0.0, ahead.seconds + behind * prediction.mean)
+    variance = max(0.0, ahead.variance + behind * prediction.variance)
     some, scale = sample(books)
     mean = seconds / count if count > 0.0 else prediction.mean
     supply = Supply(some, scale, mean, now)

@@ -11,6 +11,7 @@ from headway_controller.placement.forecast import FOREVER, Expectation, expect
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from headway_bus.ids import TaskId
     from headway_controller.placement.book import Book
     from headway_controller.placement.eligibility import Demand
     from headway_controller.placement.fleet import Fleet
@@ -54,6 +55,23 @@ class Outlook:
         why = start.why or ("" if prediction.known else "no such task has ended three times yet")
         end = records.Estimate(start.expectation + run + delay, error, p50, p50 + late, known, why)
         return raw.book.name, start, end
+
+    def remaining(self, book: Book, task: TaskId, now: float) -> records.Estimate | None:
+        """Seconds until an attempt that is committed or running there is over: what is left of it, given its age."""
+        running = book.running.get(task)
+        if running is not None:
+            booking, started = running
+            age = max(0.0, now - started)
+        elif (held := book.committed.get(task)) is not None:
+            booking, age = held, 0.0
+        else:
+            return None
+        prediction, speed = booking.work.prediction, book.speed
+        mean, variance = prediction.remaining(age * speed)
+        half = max(prediction.quantile(0.5, age * speed) / speed - age, 0.0)
+        ninety = max(prediction.quantile(0.9, age * speed) / speed - age, half)
+        why = "" if prediction.known else "no such task has ended three times yet"
+        return records.Estimate(mean / speed, math.sqrt(max(variance, 0.0)) / speed, half, ninety, prediction.known, why)
 
     def competing(self, lane: Lane) -> list[tuple[Lane, float]]:
         """Other lanes with work for the same runtimes, and which share of it these runtimes will do."""

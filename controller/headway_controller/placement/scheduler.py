@@ -410,6 +410,13 @@ class Scheduler:
         work = self.catalogue.work_of(options)
         return self._outlook.raw(work, self._lane_of(work), now)
 
+    def remaining(self, runtime: str, task: TaskId, now: float) -> records.Estimate | None:
+        """Seconds until a task that is committed or running there is over; None: it is not booked there."""
+        book = self.fleet.books.get(runtime)
+        if book is None:
+            return None
+        return self._outlook.remaining(book, task, now)
+
     def queues(self, target: str, now: float) -> list[records.QueueState]:
         """Per runtime that may run the target (``""``: every runtime): the waiting time and what is ahead."""
         works = self.catalogue.works_of(target) if target else ()
