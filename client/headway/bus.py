@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from headway.blobs import store
-from headway.calls import Caller, Files, Target, chunks, command_extras, script_files
+from headway.calls import Caller, Files, Target, chunks, command_extras, command_line, script_files
 from headway.connection import ASK_PATIENCE, FLUSH_PATIENCE, Connection, within
 from headway.logs import call_back
 from headway.options import NONE_CHOSEN
@@ -82,10 +82,10 @@ class Bus(Questions):
         env: Mapping[str, str] | None = None,
         cwd: str | Path | None = None,
     ) -> Task:
-        """Submit a line for the shell. ``params`` fill ``{name}`` in it, quoted; ``env`` is added to its environment."""
+        """Submit a line for the shell. ``params`` replace ``{name}`` in it, quoted; ``env`` is added to its environment."""
         caller = self._caller
         data = caller.encode_extras((), command_extras(params, env, cwd))
-        return await self._submit(caller.other(Kind.COMMAND, line), data)
+        return await self._submit(caller.other(Kind.COMMAND, command_line(line, params)), data)
 
     async def script(
         self,

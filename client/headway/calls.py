@@ -5,6 +5,8 @@ The same for the asynchronous and the blocking client, and safe in any thread.
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -92,6 +94,17 @@ def chunks(rows: Iterable[Row], size: int | None) -> Iterator[list[Row]]:
     source = iter(rows)
     while chunk := list(islice(source, min(size or MESSAGE_TASKS, MESSAGE_TASKS))):
         yield chunk
+
+
+def command_line(line: str, params: Mapping[str, Any] | None) -> str:
+    """The line with each ``{name}`` of ``params`` replaced, quoted for the shell as one word.
+
+    Other braces are the shell's: ``{a,b}``, ``${HOME}`` and ``awk '{print $1}'`` stay as they are.
+    """
+    if not params:
+        return line
+    names = "|".join(re.escape(name) for name in params)
+    return re.sub(rf"(?<!\$)\{{({names})\}}", lambda found: shlex.quote(str(params[found[1]])), line)
 
 
 def command_extras(

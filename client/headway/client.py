@@ -10,7 +10,7 @@ from typing import Any
 
 from headway.blobs import store
 from headway.bus import MAP_UNACCEPTED, Bus
-from headway.calls import Caller, Files, Target, chunks, command_extras, script_files
+from headway.calls import Caller, Files, Target, chunks, command_extras, command_line, script_files
 from headway.client_task import ClientTask
 from headway.connection import ASK_PATIENCE, FLUSH_PATIENCE
 from headway.engine import Accepting, Engine, awaited
@@ -110,9 +110,9 @@ class Client:
         env: Mapping[str, str] | None = None,
         cwd: str | Path | None = None,
     ) -> ClientTask:
-        """Submit a line for the shell. ``params`` fill ``{name}`` in it, quoted; ``env`` is added to its environment."""
+        """Submit a line for the shell. ``params`` replace ``{name}`` in it, quoted; ``env`` is added to its environment."""
         data = self._caller.encode_extras((), command_extras(params, env, cwd))
-        return self._submit(self._caller.other(Kind.COMMAND, line), data)
+        return self._submit(self._caller.other(Kind.COMMAND, command_line(line, params)), data)
 
     def script(
         self,

@@ -28,13 +28,17 @@ STOP_PATIENCE = 20.0
 """Seconds between TERM and KILL: the bus drains its runtime meanwhile."""
 
 _BIND_TO_PARENT = """
-import ctypes, os, runpy, signal, sys
-parent = int(sys.argv.pop(1))
+import ctypes, os, runpy, shutil, signal, sys
+parent, folder = int(sys.argv.pop(1)), sys.argv.pop(1)
 with __import__("contextlib").suppress(OSError, AttributeError):
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: a program that is killed leaves no bus behind
 if os.getppid() != parent:
     sys.exit("the program that started this bus is gone")
-runpy.run_module("headway", run_name="__main__", alter_sys=True)
+try:
+    runpy.run_module("headway", run_name="__main__", alter_sys=True)
+finally:
+    if os.getppid() != parent:
+        shutil.rmtree(folder, ignore_errors=True)
 """
 
 
@@ -151,7 +155,7 @@ def _command(folder: Path, slots: float | None, ready: int) -> list[str]:
     options: list[Any] = ["up", "--bind", "tcp://127.0.0.1:*", "--state", folder / "state", "--ready-fd", ready]
     if slots is not None:
         options += ["--slots", f"{slots:g}"]
-    return [sys.executable, "-c", _BIND_TO_PARENT, str(os.getpid()), *map(str, options)]
+    return [sys.executable, "-c", _BIND_TO_PARENT, str(os.getpid()), str(folder), *map(str, options)]
 
 
 def _environment(path: Iterable[str | Path], by_value: bool) -> dict[str, str]:

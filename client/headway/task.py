@@ -276,7 +276,8 @@ def error_of(outcome: Outcome, target: str) -> TaskError | None:
         return TaskFailed(f"{head} {outcome.status}", task)
     if outcome.status == Status.EXPIRED:
         return TaskExpired(f"{head} expired: {details.message}", task, details)
-    text = f"{head} failed: {details.type + ': ' if details.type else ''}{details.message}"
+    kind = details.type.removeprefix("builtins.")
+    text = f"{head} failed: {kind + ': ' if kind else ''}{details.message}"
     if details.traceback:
         text += f"\n\nOn {outcome.runtime or 'the runtime'}, attempt {outcome.attempt}:\n{details.traceback.rstrip()}"
     return (TaskLost if details.reason == Reason.LOST else TaskFailed)(text, task, details)

@@ -258,8 +258,8 @@ class TestClient:
 import os, signal, sys, threading, headway
 with headway.Client(sys.argv[1]) as bus:
     task = bus.submit("math:sqrt", 4)
-    print("waiting", flush=True)
     try:
+        print("waiting", flush=True)
         task.result()
     except KeyboardInterrupt:
         print(bus.runtimes()[0].info.name, flush=True)

@@ -144,7 +144,7 @@ class TestSubmitting:
         async def main() -> None:
             async with headway.connect(hub.url) as bus:
                 command = await (await bus.command("echo {x}", params={"x": 1}, env={"A": "b"}, cwd=tmp_path))
-                assert command["target"] == "echo {x}"
+                assert command["target"] == "echo 1"
                 assert command["extras"] == {"params": {"x": 1}, "env": {"A": "b"}, "cwd": str(tmp_path)}
                 script = await (
                     await bus.script(
