@@ -50,7 +50,7 @@ class Expectation(NamedTuple):
 def ahead_of(work: Work, lane: Lane, others: Iterable[tuple[Lane, float]], now: float) -> Ahead:
     """What goes before a task of that work that arrives now: in its lane, and in ``others`` by the share they compete."""
     count = seconds = variance = 0.0
-    mean = work.prediction.mean
+    mean, rank = work.prediction.mean, work.rank()
     for each, share in ((lane, 1.0), *others):
         for tier in each.top:
             if tier.count <= 0 or tier.priority < work.priority:
@@ -59,7 +59,8 @@ def ahead_of(work: Work, lane: Lane, others: Iterable[tuple[Lane, float]], now: 
                 if not bucket.count:
                     continue
                 before = float(bucket.count)
-                in_line = work.line is not None and each is lane and bucket.key == work.line
+                # Its own kind goes first come, first served, though the bucket's mean may be a little off the newest.
+                in_line = each is lane and bucket.key == (work.line if work.line is not None else rank)
                 if tier.priority == work.priority and bucket.mean > mean and not in_line:
                     before *= bucket.share_before(now - (bucket.mean - mean) / AGEING, now)
                 count += share * before
