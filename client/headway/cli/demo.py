@@ -129,10 +129,10 @@ def waits_lines(result: Result) -> list[str]:
         f"  mean wait {duration(waits.mean_wait)}, mean absolute error of the prediction "
         f"{duration(waits.mean_absolute_error)}, bias {duration(waits.bias)}",
     ]
-    if waits.p50 == waits.p50 and waits.p90 == waits.p90:  # NaN is not equal to itself: nothing was scored
+    if waits.scored:
         lines.append(
-            f"  started within p50: {waits.p50:.0%} of the tasks (should be 50%), "
-            f"within p90: {waits.p90:.0%} (should be 90%)"
+            f"  of {waits.scored} scored starts {waits.p50:.0%} came within p50 (should be 50%), "
+            f"{waits.p90:.0%} within p90 (should be 90%)"
         )
     return lines
 

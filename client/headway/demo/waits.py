@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 
@@ -12,8 +12,8 @@ class Waits:
     """Seconds, over the tasks that had a prediction when they were submitted; NaN where there was none.
 
     ``bias`` is predicted minus actual: above 0, the wait was said to be longer than it was. ``p50`` and ``p90`` are the
-    shares of tasks that started within the time which half, or nine in ten, of them should keep; the controller counts
-    them, since only it knows the quantiles it gave out.
+    shares of starts within the time that half, or nine in ten, of them should keep. The controller counts them, over
+    ``scored`` starts, since only it knows the quantiles that it gave out.
     """
 
     predicted: int
@@ -21,12 +21,16 @@ class Waits:
     mean_wait: float
     mean_absolute_error: float
     bias: float
+    scored: int = 0
     p50: float = math.nan
     p90: float = math.nan
 
 
-def judge(pairs: Iterable[tuple[float, float]], p50: float = math.nan, p90: float = math.nan) -> Waits:
-    """From (predicted, actual) seconds for each task; a prediction below 0 means that there was none."""
+def judge(pairs: Iterable[tuple[float, float]], score: Mapping[str, float]) -> Waits:
+    """From (predicted, actual) seconds for each task, and the controller's score over all targets.
+
+    A prediction below 0 means that there was none.
+    """
     told = list(pairs)
     known = [(predicted, actual) for predicted, actual in told if predicted >= 0]
     return Waits(
@@ -35,8 +39,9 @@ def judge(pairs: Iterable[tuple[float, float]], p50: float = math.nan, p90: floa
         mean_wait=_mean([actual for _, actual in known]),
         mean_absolute_error=_mean([abs(predicted - actual) for predicted, actual in known]),
         bias=_mean([predicted - actual for predicted, actual in known]),
-        p50=p50,
-        p90=p90,
+        scored=round(score.get("count", 0)),
+        p50=score.get("p50", math.nan),
+        p90=score.get("p90", math.nan),
     )
 
 
