@@ -222,7 +222,7 @@ class Applier:
             rows.append(
                 (
                     end.task,
-                    end.status.value,  # a plain str: sqlite3 looks for an adapter of a subclass's at every row
+                    str(end.status),  # a plain str: for a subclass's, sqlite3 looks for an adapter at every row
                     end.attempt,
                     end.ended,
                     end.started,

@@ -48,10 +48,11 @@ class Database:
         self._durability = durability
         self._lock_timeout = lock_timeout
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
+        self._closed = False
         self._lock: FileLock | None = None
         try:
             if self.path:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # arguments and results are private
                 self._lock = FileLock(self.path.with_name(self.path.name + ".lock"))
                 refuse_fragments(self.path)
             self.writer = self._connect_writer(steps)
@@ -90,6 +91,8 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A connection for reading, on which everything is seen as at the first look."""
+        if self._closed:
+            raise StoreError("the store is closed: the controller is stopping")
         if self.path is None:
             with self.writing, self._in_words():
                 yield self.writer
@@ -109,19 +112,27 @@ class Database:
                 connection.close()
                 raise
             self._readers.put(connection)
+            if self._closed:
+                self._close_readers()
 
     def close(self) -> None:
-        """Close every connection; the log goes into the database. Nobody may be reading or writing any more."""
+        """Close every connection, a reader's when it has finished; the log goes into the database. Nobody may be writing."""
+        self._closed = True
         if self.damage and self.path:
             # The last connection to close moves the log into the database, unless it may not write.
             with suppress(sqlite3.Error):
                 self._readers.put(open_for_reading(self.path))
             self.writer.close()
-        while not self._readers.empty():
-            self._readers.get_nowait().close()
-        self.writer.close()
+        self._close_readers()
+        with self.writing:
+            self.writer.close()
         if self._lock:
             self._lock.release()
+
+    def _close_readers(self) -> None:
+        with suppress(queue.Empty):
+            while True:
+                self._readers.get_nowait().close()
 
     def explain(self, error: BaseException) -> StoreError:
         """The error in words. Damage is remembered."""

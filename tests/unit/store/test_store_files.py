@@ -50,6 +50,22 @@ def test_everything_is_there_after_closing_and_opening(tmp_path: Path, open_benc
     assert bench.store.counts() == {"unfinished": 2, "succeeded": 1}
 
 
+def test_a_read_that_outlasts_the_store_is_finished(tmp_path: Path, open_bench: Opener) -> None:
+    path = tmp_path / "headway.db"
+    bench = open_bench(path)
+    bench.add(3)
+    with bench.store._database.reading() as connection:
+        bench.store.close()
+        assert connection.execute("SELECT count(*) FROM tasks").fetchone()[0] == 3
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
+
+
+def test_a_new_state_folder_is_its_owners_alone(tmp_path: Path, open_bench: Opener) -> None:
+    open_bench(tmp_path / "state" / "headway.db")
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+
+
 def test_memory_touches_no_file(tmp_path: Path, open_bench: Opener) -> None:
     bench = open_bench(tmp_path / "headway.db", Durability.MEMORY)
     bench.add(10)

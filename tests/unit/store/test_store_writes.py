@@ -292,6 +292,8 @@ def test_closing_stores_what_was_handed_over(bench: Bench) -> None:
     assert [receipt.token for receipt in bench.desk.receipts(20)] == list(range(20))
     with pytest.raises(StoreError, match="closed"):
         bench.store.write([], "late")
+    with pytest.raises(StoreError, match="closed"):
+        bench.store.counts()
 
 
 def test_a_desk_that_fails_does_not_stop_the_writer(bench: Bench) -> None:
