@@ -35,6 +35,10 @@ EXAMINED = 4
 """Waiting batches whose expected run time is looked at again for each decision."""
 
 
+WATCHED = 16
+"""Tasks of one batch whose start is compared with what was foretold, spread over the batch."""
+
+
 class Commit(NamedTuple):
     """Send these tasks to that runtime now; they are booked there."""
 
@@ -132,8 +136,9 @@ class Scheduler:
         lane = self._lane_of(work)
         self.waits.meet(work)
         if self.waits.due(now):
-            place = self._sequence * 7919 % len(tasks)
-            self.waits.watch(tasks[place], work, self._outlook.raw(work, lane, now, float(place)), now)
+            step = -(-len(tasks) // WATCHED)
+            for place in range(self._sequence * 7919 % step, len(tasks), step):
+                self.waits.watch(tasks[place], work, self._outlook.raw(work, lane, now, float(place)), now)
         self._sequence += 1
         lane.add(Batch(work, options, now, self._sequence, list(tasks)[::-1]))
         self.queued += len(tasks)

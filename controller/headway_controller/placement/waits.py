@@ -60,7 +60,8 @@ class Waits:
 
     def due(self, now: float) -> bool:
         """Whether the next task should be watched."""
-        return (now - self._last >= INTERVAL or now < self._last) and len(self.watched) < MAX_WATCHED
+        long_ago = now - self._last >= INTERVAL or now < self._last - MAX_WATCHED * INTERVAL  # or the clock went back
+        return long_ago and len(self.watched) < MAX_WATCHED
 
     def publish(self, work: Work, raw: Expectation, beyond: float = 0.0) -> records.Estimate:
         """The calibrated estimate of ``raw``, ``beyond`` seconds later."""
@@ -76,7 +77,7 @@ class Waits:
 
     def watch(self, task: TaskId, work: Work, raw: Expectation, now: float) -> None:
         """Remember what was said of it until it starts."""
-        self._last = now
+        self._last = max(self._last, now - INTERVAL) + INTERVAL  # several of one batch use up the intervals to come
         if raw.book is None or not raw.known:
             return
         said = self.publish(work, raw)
