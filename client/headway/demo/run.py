@@ -27,6 +27,8 @@ FIRST = 8
 LAST_PRIORITY = -1_000_000
 """Behind everything: when a task of this priority would start, all the others have."""
 
+NOT_YET = Estimate(0.0, 0.0, known=False, why="most of the tasks have not been submitted")
+
 REFRESH = 0.25
 """Seconds between two looks at the progress."""
 
@@ -55,9 +57,9 @@ def run(bus: Client, cases: Sequence[Case], slots: int, report: Report) -> Resul
     total = len(cases) * len(METHODS)
     began = time.monotonic()
     tasks = _submit(bus, cases[:FIRST])
-    _wait(bus, tasks, 0, total, report)
+    _wait(tasks, 0, total, report, lambda: NOT_YET)
     later = _submit(bus, cases[FIRST:])
-    _wait(bus, later, len(tasks), total, report)
+    _wait(later, len(tasks), total, report, lambda: _time_left(bus))
     seconds = time.monotonic() - began
     tasks += later
     by_method: dict[str, list[list[float]]] = {}
@@ -82,14 +84,14 @@ def _submit(bus: Client, cases: Sequence[Case]) -> Submitted:
     return submitted
 
 
-def _wait(bus: Client, submitted: Submitted, before: int, total: int, report: Report) -> None:
+def _wait(submitted: Submitted, before: int, total: int, report: Report, time_left: Callable[[], Estimate]) -> None:
     open_tasks: set[Future[Any]] = {task for _, task in submitted}
     while open_tasks:
         ended, open_tasks = wait_for(open_tasks, timeout=REFRESH, return_when=FIRST_COMPLETED)
         for task in ended:
             task.result()
         # Most tasks end within the same few milliseconds; one look at the clock for all that have.
-        report(before + len(submitted) - len(open_tasks), total, _time_left(bus) if open_tasks else None)
+        report(before + len(submitted) - len(open_tasks), total, time_left() if open_tasks else None)
 
 
 def _time_left(bus: Client) -> Estimate:
