@@ -127,6 +127,20 @@ class Reader:
 _MAX_WANTED = 1000
 
 
+def find_statuses(connection: sqlite3.Connection, tasks: Sequence[TaskId]) -> dict[TaskId, Status | None]:
+    """The ends of the tasks that are there; None for those that have not ended."""
+    found: dict[TaskId, Status | None] = {}
+    for start in range(0, len(tasks), _MAX_WANTED):
+        wanted = tasks[start : start + _MAX_WANTED]
+        rows = connection.execute(
+            "SELECT tasks.id, ends.status FROM tasks LEFT JOIN ends ON ends.number = tasks.number"
+            f" WHERE tasks.id IN ({','.join('?' * len(wanted))})",
+            wanted,
+        )
+        found.update((TaskId(task), None if status is None else _STATUSES[status]) for task, status in rows)
+    return found
+
+
 def find_by_prefix(connection: sqlite3.Connection, text: str, limit: int) -> list[TaskId]:
     """Ids whose text begins with ``text``, newest first: a pass over the index of ids, unless the text is whole."""
     if not is_id_prefix(text):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from headway_bus.errors import StoreError
 from headway_bus.ids import TaskId
+from headway_bus.records import Status
 from headway_controller.store import health, reads, schema
 from headway_controller.store.blobs import BlobFolder
 from headway_controller.store.database import Database
@@ -77,6 +78,10 @@ class SqliteStore:
     def find(self, tasks: Sequence[TaskId]) -> list[StoredTask]:
         with self._database.reading() as connection:
             return self._reader.find(connection, tasks)
+
+    def find_statuses(self, tasks: Sequence[TaskId]) -> dict[TaskId, Status | None]:
+        with self._database.reading() as connection:
+            return reads.find_statuses(connection, tasks)
 
     def find_page(self, which: TaskFilter, limit: int = 100, before: TaskId | bytes = b"") -> list[StoredTask]:
         with self._database.reading() as connection:

@@ -35,6 +35,14 @@ def test_find_takes_many_and_passes_over_unknown_ones(bench: Bench) -> None:
     assert bench.store.find([]) == []
 
 
+def test_statuses_of_many(bench: Bench) -> None:
+    tasks = bench.add(1500)
+    bench.write(*[end(task, Status.FAILED) for task in tasks[::2]])
+    expected = {task: None if n % 2 else Status.FAILED for n, task in enumerate(tasks)}
+    assert bench.store.find_statuses([*tasks, new_task_id()]) == expected
+    assert bench.store.find_statuses([]) == {}
+
+
 def test_pages_go_from_the_newest_to_the_oldest(bench: Bench) -> None:
     tasks = [task for _ in range(5) for task in bench.add(2)]
     first = ids(bench, TaskFilter(), limit=4)
