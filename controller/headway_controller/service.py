@@ -20,7 +20,7 @@ from headway_bus.ids import TaskId
 from headway_bus.link import BROKER, BusLink, Link, Received
 from headway_bus.logs import get_logger
 from headway_bus.messages import Denied, Rejected, Submit, Welcome
-from headway_bus.records import ENDS, Blob, Code, Status
+from headway_bus.records import Blob, Code, Status
 from headway_controller.core import Controller
 from headway_controller.desk import Desk
 from headway_controller.effects import Effect, Note, ReadOutcomes, Send, Write
@@ -134,7 +134,7 @@ class ControllerService:
         found = [task for page in pages for task in page]
         parents = {parent for task in found for parent in task.options.after}
         statuses = self._find_statuses(parents)
-        core.life.remember({task: status for task, status in statuses.items() if status in ENDS})
+        core.life.remember(statuses)
         # Runtimes come back within a heartbeat or two; until then nobody knows whether they have these tasks.
         until = now + core.heartbeat * (core.fleet.missed + 0.5)
         core.restore(found, statuses, now, until)
@@ -220,8 +220,7 @@ class ControllerService:
             name = source.decode("utf-8", "replace")
             if isinstance(message, Submit) and (unknown := core.audience.unknown_ids(message)):
                 # A look-up by key takes microseconds; a thread would let later messages overtake this one.
-                ends = {task: status for task, status in self._find_statuses(unknown).items() if status in ENDS}
-                core.life.remember(ends)
+                core.life.remember(self._find_statuses(unknown))
             try:
                 if not core.on_message(name, message, frames, now):
                     self._ask(name, message, frames)
@@ -266,8 +265,9 @@ class ControllerService:
         self._finish()
 
     def _find_statuses(self, tasks: Sequence[TaskId] | set[TaskId]) -> dict[TaskId, Status]:
-        found = self.store.find(list(tasks)) if tasks else []
-        return {each.task: each.end.status if each.end is not None else Status.QUEUED for each in found}
+        """How those ended that have, by the store."""
+        found = self.store.find_statuses(list(tasks)) if tasks else {}
+        return {task: status for task, status in found.items() if status is not None}
 
     # ------------------------------------------------------------------------------------------- the store
 

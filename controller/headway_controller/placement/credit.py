@@ -1,8 +1,9 @@
 """How much may be committed to a runtime now: time, not count.
 
-While a runtime's expected drain less its error is under two round trips and the controller's own batch interval, more
-is committed: sub-millisecond tasks by the hundred, long ones none beyond the free slots. The error is taken off because
-what hurts is a runtime that runs dry while news travel; work that waits behind an unlucky long task can be taken back.
+While a runtime's drain is likely to be under two round trips and the controller's own batch interval, more is
+committed: sub-millisecond tasks by the hundred, long ones none beyond the free slots. "Likely" takes the error into
+account, because what hurts is a runtime that runs dry while news travel; work that waits behind an unlucky long task can
+be taken back.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ BATCH_INTERVAL = 0.002
 """Seconds: how long the controller may take to react when it is busy."""
 SHORTEST = 2e-5
 """Seconds that an attempt is taken to occupy its slot at least: starting and reporting it is not free either."""
+CAUTION = 1.0
+"""Standard deviations of the logarithm that are taken off: what hurts is a runtime that runs dry."""
 MOST = 4096
 """Attempts committed ahead per runtime at most, however short."""
 
@@ -29,12 +32,25 @@ def horizon(book: Book) -> float:
     return 4.0 * book.delay + BATCH_INTERVAL
 
 
+def likely_soon(drain: float, error: float) -> float:
+    """Seconds that the drain is unlikely to fall short of: a low quantile of a log-normal time of that mean and error.
+
+    Mean less error, the obvious choice, is below 0 for every run time that scatters more than an exponential one, and
+    would commit one task behind each of them however long they are.
+    """
+    if drain <= 0.0:
+        return 0.0
+    if CAUTION<0: return max(drain+CAUTION*error,0)
+    spread = math.log1p((error / drain) ** 2)
+    return drain * math.exp(-spread / 2 - CAUTION * math.sqrt(spread))
+
+
 def opens_in(book: Book, now: float) -> float:
     """Seconds until the runtime has credit beyond its free slots, if nothing happens; 0: it has it now."""
-    if book.unknown or len(book.committed) >= MOST:
+    if book.unknown:
         return math.inf
     drain, error = book.drain(now)
-    return max(drain - error - horizon(book), 0.0)
+    return max(likely_soon(drain, error) - horizon(book), 0.0)
 
 
 def room(book: Book, work: Work, now: float) -> int:
@@ -42,14 +58,14 @@ def room(book: Book, work: Work, now: float) -> int:
     need = work.demand.need
     if not need.plain:
         return 1 if book.stock.fits(need) else 0
-    free = int((book.stock.slots + TOLERANCE) / need.slots)
+    free = max(int((book.stock.slots + TOLERANCE) / need.slots), 0)
     if book.unknown or not work.prediction.known:
-        return max(free, 0)
-    return max(free, 0) + ahead(book, work, now, max(free, 0))
+        return free
+    return free + ahead(book, work, now, free)
 
 
 def ahead(book: Book, work: Work, now: float, free: int) -> int:
-    """How many more than the free slots hold: those whose start is expected within the horizon."""
+    """How many more than the free slots hold: those that are likely to start within the horizon."""
     prediction = work.prediction
     slots = work.demand.need.slots
     total = max(book.stock.total_slots, slots)
@@ -59,11 +75,20 @@ def ahead(book: Book, work: Work, now: float, free: int) -> int:
     if free:
         # With the free slots filled, the first of all to be free is so after a mean / slots.
         drain, error = mean, math.sqrt(variance)
-    # The k-th more may go while drain + k·mean - √(error² + k·variance) <= horizon: the larger root of a parabola.
-    slack = horizon(book) - drain
-    if -slack > error:
+    limit, square = horizon(book), error * error
+
+    def late(count: int) -> bool:
+        return likely_soon(drain + count * mean, math.sqrt(square + count * variance)) > limit
+
+    if late(0):
         return 0
-    half = slack * mean + variance / 2
-    root = half * half - mean * mean * (slack * slack - error * error)
-    count = (half + math.sqrt(max(root, 0.0))) / (mean * mean)
-    return max(min(int(count) + 1, MOST - len(book.committed)), 0)
+    most = max(MOST - len(book.committed), 0)
+    good, step = 0, 1
+    while good + step < most and not late(good + step):
+        good += step
+        step *= 2
+    while step > 1:
+        step //= 2
+        if good + step < most and not late(good + step):
+            good += step
+    return min(good + 1, most)

@@ -225,8 +225,8 @@ class Fleet:
         for pool in self.pools_of(demand):
             yield from pool.books.values()
 
-    def choose(self, work: Work, now: float) -> Choice | None:
-        """Of those that have room now, the runtime with the least expected completion."""
+    def choose(self, work: Work, now: float, later: float = 0.0) -> Choice | None:
+        """Of those that have room now, the runtime with the least expected completion, if it is sent ``later``."""
         demand = work.demand
         if demand.runtime:
             named = self.books.get(demand.runtime)
@@ -242,7 +242,8 @@ class Fleet:
             if found is None:
                 continue
             book, wait = found
-            end = (wait if wait > book.delay else book.delay) + mean / book.speed + book.delay
+            way = later + book.delay
+            end = (wait if wait > way else way) + mean / book.speed + book.delay
             if end < least:
                 second, next_least = best, least
                 best, least = book, end

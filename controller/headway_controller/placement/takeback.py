@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from headway_bus.ids import TaskId
     from headway_controller.placement.book import Book
     from headway_controller.placement.fleet import Fleet
-    from headway_controller.placement.work import Work
 
 LOOKED_AT = 32
 """Runtimes that hold unstarted work, looked at in one decision."""
 MARGIN = 1e-3
 """Seconds that must be won: under that, the messages cost more than they bring."""
+
+WAYS=2
+SHARE=0
 
 
 def proposals(fleet: Fleet, now: float) -> list[tuple[str, list[TaskId]]]:
@@ -42,43 +44,29 @@ def proposals(fleet: Fleet, now: float) -> list[tuple[str, list[TaskId]]]:
 
 
 def _worth_moving(fleet: Fleet, holder: Book, outstanding: int, now: float) -> list[TaskId]:
-    """The last of what the holder has, as long as a free runtime would finish it sooner.
+    """The last of what the holder has, as long as another runtime would finish it sooner.
 
-    ``outstanding``: tasks that are on their way back already; each will fill a free runtime.
+    ``outstanding``: tasks that are on their way back already; each will go to a runtime that has room.
     """
     tasks: list[TaskId] = []
     drain = -1.0
     for task in reversed(holder.committed):
-        booking = holder.committed[task]
-        demand = booking.work.demand
         if task in holder.recalled:
             continue
-        if demand.runtime:
-            break
-        taker, free = _free_runtime(fleet, booking.work)
-        if taker is None or free <= outstanding + len(tasks):
+        booking = holder.committed[task]
+        work = booking.work
+        if work.demand.runtime or outstanding + len(tasks) >= fleet.count_open(work.demand):
             break
         if drain < 0.0:
             drain = holder.drain(now)[0]
-        there = 2 * holder.delay + taker.delay + booking.work.prediction.mean / taker.speed
-        if drain - there < MARGIN:
+            if drain - 2 * holder.delay - booking.mean < MARGIN:
+                break
+        found = fleet.choose(work, now, 2 * holder.delay)
+        if found is None or found.book is holder:
+            break
+        won = drain - (found.end - found.book.delay)
+        if won < (MARGIN if found.book.stock.fits(work.demand.need) else WAYS * (holder.delay+found.book.delay)+SHARE*drain):
             break
         tasks.append(task)
         drain -= booking.mean / max(holder.stock.total_slots, 1.0)
     return tasks
-
-
-def _free_runtime(fleet: Fleet, work: Work) -> tuple[Book | None, int]:
-    """The free runtime that would finish it first, and how many are free."""
-    best: Book | None = None
-    least, count = 0.0, 0
-    mean, need = work.prediction.mean, work.demand.need
-    for pool in fleet.pools_of(work.demand):
-        free = pool.free.get(need)
-        if free:
-            count += len(free)
-            book = next(iter(free))
-            end = book.delay + mean / book.speed
-            if best is None or end < least:
-                best, least = book, end
-    return best, count
