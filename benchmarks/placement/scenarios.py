@@ -72,12 +72,17 @@ def quick_set() -> Iterator[Scenario]:
             yield scenario
 
 
+def immediate() -> Scheduler:
+    """The default scheduler, of a controller that decides at every event: it need not cover its own batch interval."""
+    return Scheduler(batch_interval=0.0)
+
+
 def run(
     scenario: Scenario,
     count: int,
     seed: int = 1,
     policy: str = "headway_completion",
-    make_scheduler: Callable[[], Scheduler] = Scheduler,
+    make_scheduler: Callable[[], Scheduler] = immediate,
     declared: bool = False,
 ) -> Outcome:
     speeds = [SPEEDS[index % len(SPEEDS)] for index in range(scenario.runtimes)]

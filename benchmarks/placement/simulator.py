@@ -137,16 +137,16 @@ class World:
     def arrive(self, index: int) -> None:
         task = self.tasks[index]
         options = self.options_of(task, index)
-        began = time.perf_counter()
+        began = time.process_time()
         self.scheduler.enqueue(self.ids[index], options, self.now)
-        self.decision += time.perf_counter() - began
+        self.decision += time.process_time() - began
         self.decide()
 
     def decide(self) -> None:
-        began = time.perf_counter()
+        began = time.process_time()
         commits = self.scheduler.dispatch(self.now)
         recalls = self.scheduler.take_backs(self.now)
-        self.decision += time.perf_counter() - began
+        self.decision += time.process_time() - began
         for commit in commits:
             runtime = self.runtimes[commit.runtime]
             indices = [int.from_bytes(task, "big") for task in commit.tasks]
@@ -157,12 +157,12 @@ class World:
             self.later(runtime.link.delay, lambda r=runtime, i=indices: r.give_back(i))  # type: ignore[misc]
 
     def on_report(self, name: str, started: Sequence[int], ended: Sequence[tuple[int, float]]) -> None:
-        began = time.perf_counter()
+        began = time.process_time()
         if ended:
             self.scheduler.finished_many(name, [(self.ids[task], seconds) for task, seconds in ended], self.now)
         if started:
             self.scheduler.started_many(name, [(self.ids[task], 0.0) for task in started], self.now)
-        self.decision += time.perf_counter() - began
+        self.decision += time.process_time() - began
         for task, _ in ended:
             self.latencies[task] = self.now - self.tasks[task].arrival
             self._options.pop((self.tasks[task].target, task), None)
@@ -170,26 +170,25 @@ class World:
         self.decide()
 
     def on_return(self, name: str, tasks: Sequence[int]) -> None:
-        began = time.perf_counter()
+        began = time.process_time()
         for task in tasks:
             self.scheduler.returned(name, self.ids[task], self.now)
             given = self.tasks[task]
             options = self._options.get((given.target, task)) or self.options_of(given, task)
             self.scheduler.enqueue(self.ids[task], options, given.arrival)
         self.taken_back += len(tasks)
-        self.decision += time.perf_counter() - began
+        self.decision += time.process_time() - began
         self.decide()
 
 
 def simulate(
     tasks: Sequence[Task],
     links: Sequence[Link],
-    scheduler: Scheduler | None = None,
+    scheduler: Scheduler,
     declared: bool = False,
     timers: bool = True,
 ) -> Result:
     """Run the tasks on the runtimes. ``declared``: runtimes say how fast they are; else it has to be learned."""
-    scheduler = scheduler if scheduler is not None else Scheduler()
     world = World(tasks, links, scheduler, declared)
     world.run(timers)
     scheduler.validate()

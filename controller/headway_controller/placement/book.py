@@ -46,6 +46,7 @@ class Book:
         "_remaining_changes",
         "_remaining_mean",
         "_remaining_variance",
+        "batch_interval",
         "committed",
         "committed_mean",
         "committed_variance",
@@ -70,8 +71,11 @@ class Book:
         "wake_at",
     )
 
-    def __init__(self, info: RuntimeInfo, now: float, round_trip: float, serial: int = 0) -> None:
+    def __init__(
+        self, info: RuntimeInfo, now: float, round_trip: float, batch_interval: float = 0.0, serial: int = 0
+    ) -> None:
         self.serial = serial
+        self.batch_interval = batch_interval
         self.info = info
         self.name = info.name
         self.stock = Stock(info)

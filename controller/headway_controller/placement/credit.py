@@ -17,11 +17,9 @@ if TYPE_CHECKING:
     from headway_controller.placement.book import Book
     from headway_controller.placement.work import Work
 
-BATCH_INTERVAL = 0.002
-"""Seconds: how long the controller may take to react when it is busy."""
 SHORTEST = 2e-5
 """Seconds that an attempt is taken to occupy its slot at least: starting and reporting it is not free either."""
-CAUTION = 1.0
+CAUTION = 1.5
 """Standard deviations of the logarithm that are taken off: what hurts is a runtime that runs dry."""
 MOST = 4096
 """Attempts committed ahead per runtime at most, however short."""
@@ -29,7 +27,7 @@ MOST = 4096
 
 def horizon(book: Book) -> float:
     """Seconds of work that may lie committed on a runtime."""
-    return 4.0 * book.delay + BATCH_INTERVAL
+    return 4.0 * book.delay + book.batch_interval
 
 
 def likely_soon(drain: float, error: float) -> float:
@@ -40,7 +38,6 @@ def likely_soon(drain: float, error: float) -> float:
     """
     if drain <= 0.0:
         return 0.0
-    if CAUTION<0: return max(drain+CAUTION*error,0)
     spread = math.log1p((error / drain) ** 2)
     return drain * math.exp(-spread / 2 - CAUTION * math.sqrt(spread))
 

@@ -38,7 +38,10 @@ class Choice(NamedTuple):
 class Fleet:
     """``speed_of``: what the predictor knows of a runtime's speed; ``tried_again`` is told of ends of set-asides."""
 
-    def __init__(self, speed_of: Callable[[Book], float], tried_again: Callable[[str], None]) -> None:
+    def __init__(
+        self, speed_of: Callable[[Book], float], tried_again: Callable[[str], None], batch_interval: float
+    ) -> None:
+        self.batch_interval = batch_interval
         self.books: dict[str, Book] = {}
         self.layout = 0
         """Changes when pools come or go."""
@@ -62,7 +65,7 @@ class Fleet:
         book = self.books.get(info.name)
         if book is None:
             self._serial += 1
-            book = self.books[info.name] = Book(info, now, round_trip, self._serial)
+            book = self.books[info.name] = Book(info, now, round_trip, self.batch_interval, self._serial)
         elif info != book.info:
             self._leave_pool(book)
             book.offer(info)

@@ -71,7 +71,9 @@ class Outlook:
         half = max(prediction.quantile(0.5, age * speed) / speed - age, 0.0)
         ninety = max(prediction.quantile(0.9, age * speed) / speed - age, half)
         why = "" if prediction.known else "no such task has ended three times yet"
-        return records.Estimate(mean / speed, math.sqrt(max(variance, 0.0)) / speed, half, ninety, prediction.known, why)
+        return records.Estimate(
+            mean / speed, math.sqrt(max(variance, 0.0)) / speed, half, ninety, prediction.known, why
+        )
 
     def competing(self, lane: Lane) -> list[tuple[Lane, float]]:
         """Other lanes with work for the same runtimes, and which share of it these runtimes will do."""

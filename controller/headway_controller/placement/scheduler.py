@@ -31,6 +31,8 @@ from headway_controller.placement.work import Batch, Work
 START_FAILURES = 3
 SET_ASIDE = (30.0, 3600.0)
 """Seconds that a bad machine is left alone: at first, and at most."""
+BATCH_INTERVAL = 0.002
+"""Seconds that the controller may take to react when it is busy: it commits that much more ahead."""
 EXAMINED = 4
 """Waiting batches whose expected run time is looked at again for each decision."""
 
@@ -58,11 +60,16 @@ class Notice(NamedTuple):
 class Scheduler:
     """See the docstring of :mod:`headway_controller.placement` for how the core uses it."""
 
-    def __init__(self, predictor: LearnedPredictor | None = None, fifo_queues: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        predictor: LearnedPredictor | None = None,
+        fifo_queues: Iterable[str] = (),
+        batch_interval: float = BATCH_INTERVAL,
+    ) -> None:
         self.predictor = predictor if predictor is not None else LearnedPredictor()
         self.switch = PredictorSwitch(self.predictor, lambda name, text: self._notice("predictor-failed", name, text))
         self.catalogue = Catalogue(lambda target, options: self.switch.prepare(target, options.meta), fifo_queues)
-        self.fleet = Fleet(self._speed_of, lambda name: self._notice("tried-again", name, "it is given tasks again"))
+        self.fleet = Fleet(self._speed_of, self._tried_again, batch_interval)
         self.binder = Binder(self.fleet, lambda name, text: self._notice("strategy-failed", name, text))
         self.waits = Waits()
         self.queued = 0
@@ -458,6 +465,9 @@ class Scheduler:
 
     def _notice(self, kind: str, name: str, text: str) -> None:
         self._notices.append(Notice(kind, name, text))
+
+    def _tried_again(self, name: str) -> None:
+        self._notice("tried-again", name, "it is given tasks again")
 
     def _speed_of(self, book: Book) -> float:
         return self.predictor.speeds.of(book.name)

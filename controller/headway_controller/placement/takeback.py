@@ -18,9 +18,9 @@ LOOKED_AT = 32
 """Runtimes that hold unstarted work, looked at in one decision."""
 MARGIN = 1e-3
 """Seconds that must be won: under that, the messages cost more than they bring."""
-
-WAYS=2
-SHARE=0
+DOUBT = 0.3
+"""Between two runtimes that are both busy, this share of the wait must be won besides a message's way there and back:
+two estimates of which one is a little lower are no reason to move anything."""
 
 
 def proposals(fleet: Fleet, now: float) -> list[tuple[str, list[TaskId]]]:
@@ -65,7 +65,10 @@ def _worth_moving(fleet: Fleet, holder: Book, outstanding: int, now: float) -> l
         if found is None or found.book is holder:
             break
         won = drain - (found.end - found.book.delay)
-        if won < (MARGIN if found.book.stock.fits(work.demand.need) else WAYS * (holder.delay+found.book.delay)+SHARE*drain):
+        margin = MARGIN
+        if not found.book.stock.fits(work.demand.need):
+            margin += holder.delay + found.book.delay + DOUBT * drain
+        if won < margin:
             break
         tasks.append(task)
         drain -= booking.mean / max(holder.stock.total_slots, 1.0)
