@@ -58,6 +58,9 @@ def command(**given: Any) -> None:
     that is started anew. Modules are looked for in the --path folders, then in the current folder, then among the installed
     packages. The first TERM or Ctrl-C drains: what runs may end, the rest is given back. The second ends it at once.
     """
+    if sys.platform != "linux":
+        click.echo("headway runtime: runtimes work on Linux only; clients and hubs work here", err=True)
+        sys.exit(1)
     try:
         settings = config.load(given["file"], _overrides(given))
         logs.configure(settings.logs.level, {"text": False, "json": True}.get(settings.logs.format))

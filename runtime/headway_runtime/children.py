@@ -71,6 +71,7 @@ class ChildProcess:
         self._memory_kills = processes.memory_kills()
         self._is_closed = False
         self._is_paused = False
+        self._asked_to_flush = False
         self._data, data = socket.socketpair()
         self._control, control = socket.socketpair(type=socket.SOCK_SEQPACKET)
         for end in (self._data, data):
@@ -153,7 +154,8 @@ class ChildProcess:
 
     def flush(self) -> None:
         """Let it hand over what it has written down, if there is any."""
-        if not self._is_closed and not self._journal.is_empty:
+        if not self._is_closed and not self._asked_to_flush and not self._journal.is_empty:
+            self._asked_to_flush = True  # once: what does not answer must not have its ear filled
             self.order("flush")
 
     def send_signal(self, number: int) -> None:
@@ -195,6 +197,7 @@ class ChildProcess:
         answer = _decode_answer(parcel.third) if parcel.third else None
         self._ended_count += len(ended)
         self._last_ends = parcel.first
+        self._asked_to_flush = False
         self._listener.on_child_said(self.number, ended, parcel.frames, logs, answer)
 
     # -------------------------------------------------------------------------------------- its end

@@ -153,6 +153,8 @@ class Command:
         options = self.spec.options
         params_file = self._write_params(params) if params else ""
         if options.kind is Kind.SCRIPT:
+            if options.target not in [file.path for file in options.files]:
+                raise _CannotStartError(Reason.START, f"the script {options.target!r} is not among its files")
             for file in options.files:
                 self._folder.place(file.content, self._path, file.path)
             arguments = [sys.executable, "-u", os.path.join(self._path, options.target), *args]  # noqa: PTH118

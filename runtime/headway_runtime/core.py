@@ -44,8 +44,8 @@ from headway_runtime.effects import (
     Throttle,
     Upload,
 )
-from headway_runtime.endings import Endings, ended, recall
-from headway_runtime.pool import Pool
+from headway_runtime.endings import Endings, ended
+from headway_runtime.pool import Pool, recall
 from headway_runtime.presence import Presence
 from headway_runtime.refusals import Refusals
 from headway_runtime.reports import Reporter
@@ -189,7 +189,7 @@ class Core:
                 self._endings.finish(attempt, ended(attempt, AttemptEnd.RETURNED), None, now)
             elif attempt.phase is Phase.FED and attempt.child is not None:
                 attempt.take_back = True
-                recalls[attempt.child.number] = recall(attempt.child)
+                recalls[attempt.child.number] = recall(attempt.child, now)
         return list(recalls.values())
 
     # -------------------------------------------------------------------------------------- children
@@ -244,7 +244,7 @@ class Core:
         attempt.outcome = record if frame is None else replace(record, result=bytes(frame))
         child.ending = True
         self._endings.set_alarm(now + LEFTOVER_GRACE, "kill", attempt)
-        return [EndChild(number, signal.SIGTERM), *([] if child.recalled else [recall(child)])]
+        return [EndChild(number, signal.SIGTERM), *([] if child.recalled else [recall(child, now)])]
 
     def on_child_gone(self, number: int, cause: ErrorInfo, was_running: bool, now: float) -> list[Effect]:
         """A child's whole process tree is gone, after everything that it said was handed over.
@@ -370,7 +370,7 @@ class Core:
         waiting = [each for each in self.attempts.values() if each.phase in (Phase.READY, Phase.FETCHING)]
         for attempt in waiting:
             self._endings.finish(attempt, ended(attempt, AttemptEnd.RETURNED), None, now)
-        return [recall(child) for child in self.pool.busy if len(child.queue) > 1]
+        return [recall(child, now) for child in self.pool.busy if len(child.queue) > 1]
 
     def _see_off(self, now: float) -> list[Effect]:
         """How far leaving has come."""

@@ -11,9 +11,10 @@ from msgspec.structs import replace
 from headway_bus.endpoint import Frame
 from headway_bus.ids import AttemptKey
 from headway_bus.records import AttemptEnd, Ended, ErrorInfo, Reason
-from headway_runtime.effects import Effect, EndChild, EndCommand, Recall
+from headway_runtime.effects import Effect, EndChild, EndCommand
+from headway_runtime.pool import recall
 from headway_runtime.reports import Reporter
-from headway_runtime.state import LEFTOVER_GRACE, Attempt, ChildState, Order, Phase
+from headway_runtime.state import LEFTOVER_GRACE, Attempt, Order, Phase
 
 Alarm = tuple[float, int, str, AttemptKey]
 """When, a tie-breaker, "run" (its time is up) or "kill" (patience is up), which attempt."""
@@ -50,7 +51,7 @@ class Endings:
         if attempt.phase is Phase.RUNNING:
             return [EndCommand(attempt.key, signal.SIGTERM)]
         # It may have begun or not, and only the child knows: its answer says which.
-        return [recall(attempt.child)] if attempt.child is not None else []
+        return [recall(attempt.child, now)] if attempt.child is not None else []
 
     def finish(self, attempt: Attempt, record: Ended, frame: Frame | None, now: float) -> None:
         """The attempt is over, and nothing of it runs any more."""
@@ -93,13 +94,7 @@ class Endings:
             return [EndChild(child.number, signal.SIGKILL)]
         # Behind one that keeps the whole child busy, which is not to blame for this: it waits for the child's answer.
         self.set_alarm(now + LEFTOVER_GRACE, "kill", attempt)
-        return [recall(child)]
-
-
-def recall(child: ChildState) -> Recall:
-    """Ask a child what it has not begun; until it answers it is not asked again by itself, nor fed."""
-    child.recalled = True
-    return Recall(child.number)
+        return [recall(child, now)]
 
 
 def ended(attempt: Attempt, end: AttemptEnd, error: ErrorInfo | None = None, seconds: float = 0.0) -> Ended:

@@ -55,8 +55,9 @@ class Keeper:
         os.set_inheritable(theirs.fileno(), True)
         # A session of its own: what the terminal or a service manager sends to our group must not reach it. It ends when
         # our end of the stream is closed, which our death does as well.
+        # -P: a file of the user's in the current folder must not stand in for a module of the nursery's.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "headway_runtime.nursery", str(theirs.fileno())],
+            [sys.executable, "-P", "-m", "headway_runtime.nursery", str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             pass_fds=(theirs.fileno(),),
             start_new_session=True,

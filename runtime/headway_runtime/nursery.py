@@ -152,6 +152,7 @@ class Nursery:
             os.setsid()
             processes.die_with_parent(parent)
             processes.adopt_orphans()
+            processes.rename("headway-child")
             for own in (self._stream.fileno(), self._wake, self._wake_end):
                 os.close(own)
             _run_child(descriptors, self._settings, self._folder)
@@ -320,6 +321,7 @@ def main(descriptor: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # only the runtime ends us, by going
     processes.prepare()
+    processes.rename("headway-nursery")
     processes.adopt_orphans()
     os.set_inheritable(descriptor, False)  # or every command would hold it, and our death would go unnoticed
     stream = socket.socket(fileno=descriptor)

@@ -16,9 +16,11 @@ from headway_runtime.effects import Effect, Feed, FlushChild, Recall, RetireChil
 from headway_runtime.state import (
     CHILD_ATTEMPTS,
     CHILD_WORK_SECONDS,
+    RECALL_SECONDS,
     SLOT_ROUNDING,
     START_DELAY,
     STUCK_SECONDS,
+    UNANSWERED_SECONDS,
     Attempt,
     ChildState,
     Phase,
@@ -26,6 +28,13 @@ from headway_runtime.state import (
 
 LEAST_SECONDS = 5e-6
 """What an attempt counts for at least, in a child's work."""
+
+
+def recall(child: ChildState, now: float) -> Recall:
+    """Ask a child what it has not begun. Until it answers it is not fed."""
+    child.recalled = True
+    child.recalled_at = now
+    return Recall(child.number)
 
 
 class Pool:
@@ -212,10 +221,10 @@ class Pool:
             head = child.head()
             if head is None:
                 continue
-            if len(child.queue) > 1 and stays >= STUCK_SECONDS and not child.recalled:
-                child.recalled = True
-                effects.append(Recall(child.number))
-            if stays >= START_DELAY and not child.recalled:
+            is_stuck = len(child.queue) > 1 and stays >= STUCK_SECONDS
+            if now - child.recalled_at >= RECALL_SECONDS if child.recalled else is_stuck:
+                effects.append(recall(child, now))
+            if stays >= (UNANSWERED_SECONDS if child.recalled else START_DELAY):
                 if not child.announced:
                     child.announced = True
                     head.since = child.head_since

@@ -13,6 +13,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 PR_SET_PDEATHSIG = 1
+PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 _IS_LINUX = sys.platform == "linux"
 
@@ -34,6 +35,13 @@ def die_with_parent(parent: int) -> None:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def rename(name: str) -> None:
+    """What ``ps`` and ``top`` call this process, in 15 characters."""
+    libc = _libc()
+    if libc is not None:
+        libc.prctl(PR_SET_NAME, name.encode()[:15], 0, 0, 0)
 
 
 def adopt_orphans() -> bool:
@@ -186,3 +194,12 @@ def _all_processes() -> list[int]:
         return [int(name) for name in os.listdir("/proc") if name.isdecimal() and int(name) != os.getpid()]  # noqa: PTH208
     except OSError:
         return []
+
+
+def allow_descriptors(most: int) -> None:
+    """Let this process open as many files as the system allows, up to ``most``."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

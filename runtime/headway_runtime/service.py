@@ -10,8 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
-from headway_bus import codec
+from headway_bus import codec, config
 from headway_bus.config import Bus
 from headway_bus.endpoint import Frame
 from headway_bus.ids import AttemptKey
@@ -41,6 +42,7 @@ CHILD_BYTES = 64 * 1024 * 1024
 """What a child occupies by itself, with modules that earlier attempts have imported: not the attempt's fault."""
 
 TRIM_SECONDS = 60.0
+MOST_DESCRIPTORS = 65_536
 
 log = get_logger("headway.runtime")
 
@@ -93,7 +95,10 @@ class RuntimeService:
         self._is_throttled = False
         self._next_watch = 0.0
         self._next_trim = 0.0
-        self._environment = {name: value for name, value in os.environ.items() if name != MARK}
+        # A task that connects finds the bus that it came from.
+        self._environment = {**os.environ, config.BUS_VARIABLE: setup.url}
+        self._environment.pop(MARK, None)
+        self._loop.set_exception_handler(_on_defect)
 
     # -------------------------------------------------------------------------------------- life
 
@@ -103,6 +108,7 @@ class RuntimeService:
         try:
             processes.adopt_orphans()
             self._keeper = self._start_keeper()
+            processes.allow_descriptors(MOST_DESCRIPTORS)  # after the nursery: what runs below it keeps the usual limit
             self._perform(self.core.on_start())
             self._link.start()
             self._arm(0.0)
@@ -370,3 +376,9 @@ class RuntimeService:
         self._transfers.on_tick(now)
         self._carry_out(self.core.on_tick(now))
         self._flush()
+
+
+def _on_defect(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An error that nobody expected. One message or child is the poorer; the others go on."""
+    error = context.get("exception")
+    log.error("defect", what=context.get("message"), exc_info=error)

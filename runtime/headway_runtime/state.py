@@ -22,6 +22,13 @@ time until it is fed again."""
 START_DELAY = 0.005
 """Seconds after which a start is worth a message of its own; most attempts have ended by then."""
 
+RECALL_SECONDS = 1.0
+"""Without an answer to a recall, after which it is repeated: the child's listening thread may have been kept from its
+work, by code that holds the interpreter, for so long that the first one found no room."""
+
+UNANSWERED_SECONDS = 0.1
+"""Without an answer to a recall, after which the head counts as begun: whatever keeps the child, it is not idle."""
+
 STUCK_SECONDS = 0.005
 """Seconds that a child may stay on one attempt before those behind it are taken back."""
 
@@ -121,6 +128,7 @@ class ChildState:
     recalled: bool = False
     """It was asked to give back what it has not begun, and has not answered."""
 
+    recalled_at: float = 0.0
     spoke: bool = False
     """It has said something, so it can run attempts at all."""
 
@@ -136,7 +144,7 @@ class ChildState:
 class Bounds:
     """The limits and intervals of one runtime. Bytes and seconds."""
 
-    ends_bytes: int = 256 * 1024 * 1024
+    ends_bytes: int = 128 * 1024 * 1024
     """Ends that wait for the controller; beyond it no more results are read from children."""
 
     logs_bytes: int = 32 * 1024 * 1024
