@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 SEEDS ?= 1000
-SECONDS ?= 600
+MINUTES ?= 10
 WORKERS ?= 2
 
 .PHONY: demo test check bench simulate chaos docs clean help
@@ -18,7 +18,7 @@ help:
 	@echo 'make check      ruff, formatting, mypy --strict, import contracts'
 	@echo 'make bench      the benchmarks; they write benchmarks/results.md'
 	@echo 'make simulate   simulated worlds with faults: SEEDS=1000, or SEED=7 for one of them again'
-	@echo 'make chaos      real processes killed at random: SECONDS=600'
+	@echo 'make chaos      real processes killed at random: MINUTES=10, SEED=7'
 	@echo 'make docs       write docs/cli.md anew from the commands'
 	@echo 'make clean      remove .venv and what tools have left'
 
@@ -26,7 +26,7 @@ demo: $(STAMP)
 	@$(BIN)/headway demo
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
 check: $(STAMP)
 	@$(BIN)/ruff check .
@@ -41,7 +41,7 @@ simulate: $(STAMP)
 	@$(BIN)/python -m tests.property.simulate --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
 
 chaos: $(STAMP)
-	@$(BIN)/python -m tests.fault.chaos --seconds $(SECONDS)
+	@$(BIN)/python -m tests.fault.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 docs: $(STAMP)
 	@$(BIN)/python -m headway.cli.reference > docs/cli.md

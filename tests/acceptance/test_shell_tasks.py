@@ -10,6 +10,8 @@ from pathlib import Path
 
 from acceptance_shell import PATIENCE, Shell
 
+import headway
+
 ID = re.compile(r"[0-9a-hjkmnp-tv-z]{26}")
 
 
@@ -176,7 +178,8 @@ def test_a_key_makes_a_repeated_submission_one_task(bus: Shell) -> None:
 
 def test_prefixes_must_be_unique_and_known(bus: Shell) -> None:
     # 33 ids and 32 letters: two begin with the same one.
-    ids = [bus.ok("submit", "work:add", str(number)).out.strip() for number in range(33)]
+    with headway.Client(bus.bus) as client:
+        ids = [task.id for task in client.map("work:add", range(33))]
     letters = [task[0] for task in ids]
     shared = next(letter for letter in letters if letters.count(letter) > 1)
     several = bus("show", shared)

@@ -98,5 +98,5 @@ def explain(bus: Client, task: str, as_json: bool) -> None:
     if as_json:
         print_json(story)
         return
-    for line in story_lines(story):
+    for line in story_lines(story, time.time()):
         click.echo(line)

@@ -74,7 +74,7 @@ def note(text: str) -> None:
     click.echo(f"headway: {text}", err=True)
 
 
-def bar(share: float, width: int = 20) -> str:
+def bar(share: float, width: int = 10) -> str:
     """A horizontal bar, ``share`` of ``width`` characters long, in eighths of a character."""
     eighths = round(min(max(share, 0.0), 1.0) * width * 8)
     whole, part = divmod(eighths, 8)
@@ -127,12 +127,12 @@ def _print_rich(table: Table, stream: TextIO) -> None:
 
 
 GAP = 2
-LEAST_WIDTH = 6
+LEAST_WIDTH = 10
 """Columns between columns, and the width below which a shortened one says nothing any more."""
 
 
 def fitted(wanted: Sequence[int], columns: Sequence[Column], available: int) -> list[int]:
-    """Widths that fit ``available``: bars go first, then the widest columns are shortened, then the last ones left out.
+    """Widths that fit ``available``: the widest columns are shortened, then the last ones left out, and bars at the end.
 
     rich's own way takes from all columns alike and would cut ids, which are of no use without their last letters.
     """
@@ -142,10 +142,8 @@ def fitted(wanted: Sequence[int], columns: Sequence[Column], available: int) -> 
         shown = [width for width in widths if width]
         return sum(shown) + GAP * len(shown) - available
 
-    for at, column in enumerate(columns):
-        if column.drawn and excess() > 0:
-            widths[at] = 0
-    flexible = [at for at, column in enumerate(columns) if not column.fixed and widths[at]]
+    bars = [at for at, column in enumerate(columns) if column.drawn]
+    flexible = bars + [at for at, column in enumerate(columns) if not column.fixed and not column.drawn]
     while excess() > 0 and flexible:
         widest = max(flexible, key=lambda at: widths[at])
         if widths[widest] > LEAST_WIDTH:

@@ -22,8 +22,8 @@ Made from the commands by `make docs`; a test fails when it is not what they say
   `HEADWAY_…` variables, those before `config.toml`, that before the defaults.
 - Task ids may be shortened to a beginning that no other task has; listings show the first eight characters. A task that was
   given a `--key` answers to that, too.
-- On a terminal, tables fit its width: bars go first, then long cells are cut, then the rightmost columns are left out. Into
-  a pipe go the same columns, plain, whole, and with `-` in empty cells.
+- On a terminal, tables fit its width: long cells are cut, then the rightmost columns are left out. Into a pipe go the same
+  columns but for the bars, plain, whole, and with `-` in empty cells.
 - `--json` has the same keys from version to version; new ones may come. Ids are whole, times are ISO 8601 in UTC with Unix
   seconds beside them under `…_seconds`, lengths of time are seconds, what is not known is `null`.
 - Results and listings go to standard output, remarks and errors to standard error.

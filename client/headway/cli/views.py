@@ -40,7 +40,8 @@ JOB_COLUMNS = (
     Column("job"),
     Column("done", right=True, fixed=True),
     Column("of", right=True, fixed=True),
-    *(Column(status.value, right=True) for status in Status),
+    Column("", drawn=True),
+    Column("tasks"),
     Column("last end"),
 )
 
@@ -52,10 +53,10 @@ RUNTIME_COLUMNS = (
     Column("running", right=True),
     Column("assigned", right=True),
     Column("planned", right=True),
-    Column("succeeded", right=True),
+    Column("done", right=True),
     Column("failed", right=True),
-    Column("round trip", right=True),
-    Column("last seen", right=True),
+    Column("trip", right=True),
+    Column("seen", right=True),
     Column("why"),
 )
 
@@ -63,12 +64,12 @@ QUEUE_COLUMNS = (
     Column("runtime"),
     Column("target"),
     Column("wait", fixed=True),
+    Column("", drawn=True),
     Column("p50", right=True),
     Column("p90", right=True),
     Column("running", right=True),
     Column("committed", right=True),
     Column("planned", right=True),
-    Column("", drawn=True),
 )
 
 SCORE_COLUMNS = (
@@ -195,9 +196,11 @@ def _attempts(info: TaskInfo) -> str:
 
 
 def job_row(info: JobInfo, now: float) -> list[str]:
-    counts = [info.counts.get(status.value, 0) for status in Status]
-    done = sum(info.counts.get(status.value, 0) for status in ENDS)
-    return [info.job, str(done), str(sum(counts)), *map(str, counts), moment(info.last_ended, now)]
+    counts = {status.value: info.counts.get(status.value, 0) for status in Status}
+    done, total = sum(counts[status.value] for status in ENDS), sum(counts.values())
+    told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    share = done / total if total else 0.0
+    return [info.job, str(done), str(total), bar(share), told or NOTHING, moment(info.last_ended, now)]
 
 
 def job_data(info: JobInfo) -> dict[str, Any]:
@@ -262,12 +265,12 @@ def queue_row(state: QueueState, longest: float) -> list[str]:
         state.runtime,
         state.target or "(any)",
         estimate(waiting),
+        bar(waiting.expectation / longest if waiting.known and longest > 0 else 0.0),
         duration(waiting.p50) if waiting.known else UNKNOWN,
         duration(waiting.p90) if waiting.known else UNKNOWN,
         str(state.running),
         str(state.committed),
         str(state.planned),
-        bar(waiting.expectation / longest if waiting.known and longest > 0 else 0.0),
     ]
 
 

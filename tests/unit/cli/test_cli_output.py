@@ -30,7 +30,7 @@ def test_a_pipe_gets_everything_in_plain_columns() -> None:
     assert "█" not in stream.getvalue()
 
 
-@pytest.mark.parametrize("width", [40, 60, 120])
+@pytest.mark.parametrize("width", [45, 60, 120])
 def test_a_terminal_gets_what_fits_and_whole_ids(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
     stream = Terminal()
@@ -49,10 +49,11 @@ def test_bars(share: float, text: str) -> None:
     assert bar(share, 4) == text
 
 
-def test_narrow_terminals_lose_bars_then_width_then_columns() -> None:
-    columns = (Column("id", fixed=True), Column("a"), Column("b"), Column("", drawn=True))
-    assert fitted([8, 10, 20, 20], columns, 66) == [8, 10, 20, 20]
-    assert fitted([8, 10, 20, 20], columns, 60) == [8, 10, 20, 0]
-    assert fitted([8, 10, 20, 20], columns, 30) == [8, 8, 8, 0]
-    assert fitted([8, 10, 20, 20], columns, 20) == [8, 6, 0, 0]
-    assert fitted([8, 10, 20, 20], columns, 3) == [8, 0, 0, 0]
+def test_narrow_terminals_lose_width_then_the_last_columns_then_bars() -> None:
+    columns = (Column("id", fixed=True), Column("a"), Column("", drawn=True), Column("b"))
+    assert fitted([8, 10, 10, 30], columns, 66) == [8, 10, 10, 30]
+    assert fitted([8, 10, 10, 30], columns, 56) == [8, 10, 10, 20]
+    assert fitted([8, 10, 10, 30], columns, 46) == [8, 10, 10, 10]
+    assert fitted([8, 10, 10, 30], columns, 40) == [8, 10, 10, 0]
+    assert fitted([8, 10, 10, 30], columns, 30) == [8, 0, 10, 0]
+    assert fitted([8, 10, 10, 30], columns, 3) == [8, 0, 0, 0]
