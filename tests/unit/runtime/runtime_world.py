@@ -166,6 +166,32 @@ class World:
         self.do(self.core.on_child_ended(child, [record], frames, self.now))
         self.settle_down()
 
+    def fetched(self, key: AttemptKey, fails: bool) -> None:
+        error = ErrorInfo(Reason.START, "it cannot be had") if fails else None
+        self.do(self.core.on_fetched(key, error, self.now))
+        self.settle_down()
+
+    def uploaded(self, key: AttemptKey, fails: bool) -> None:
+        error = ErrorInfo(Reason.TOO_LARGE, "it is not taken") if fails else None
+        self.do(self.core.on_uploaded(key, error, self.now))
+        self.settle_down()
+
+    def leave_processes(self, child: int) -> None:
+        """A child ends its first attempt, which has left processes behind; the child ends when they have."""
+        (task, attempt), *self.children[child] = self.children[child]
+        record = Ended(task, attempt, AttemptEnd.SUCCEEDED, 0.1, b"\x01")
+        self.do(self.core.on_child_left(child, record, None, self.now))
+        self.settle_down()
+        self.crash(child, was_running=False)
+
+    def lose_all_processes(self) -> None:
+        numbers = list(self.children)
+        self.children.clear()
+        self.commands.clear()
+        self.recalled.clear()
+        self.do(self.core.on_processes_lost(numbers, self.now))
+        self.settle_down()
+
     def answer_recall(self, child: int) -> None:
         """A child gives back what it has not begun; it has begun its first."""
         self.recalled.discard(child)

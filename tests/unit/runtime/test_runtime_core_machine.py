@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from runtime_world import World, options
 
 from headway_bus import messages as m
-from headway_bus.records import AttemptEnd, Kind
+from headway_bus.records import AttemptEnd, Blob, Kind
 
 KINDS = [
     options(),
@@ -19,6 +19,7 @@ KINDS = [
     options(Kind.COMMAND, "sleep 1", slots=1.5, timeout_run=0.5),
     options(slots=4.0),
 ]
+LARGE = Blob(b"h" * 32, 100)
 SECONDS = [1e-6, 1e-4, 0.01, 2.0]
 
 
@@ -81,6 +82,39 @@ class CoreMachine(RuleBasedStateMachine):
             self.world.crash(child)
         self.world.killed.clear()
 
+    @precondition(lambda self: self.world.core.is_registered)
+    @rule(count=st.integers(1, 3))
+    def assign_large(self, count: int) -> None:
+        first = len(self.keys)
+        self.keys += self.world.assign(options(target="a:large"), range(first, first + count), LARGE)
+
+    @rule(fails=st.booleans())
+    def fetched(self, fails: bool) -> None:
+        while self.world.fetching:
+            self.world.fetched(self.world.fetching.pop(), fails)
+
+    @rule(number=st.integers(0, 9), size=st.sampled_from([0, 10_000]))
+    def finish_with_large_result(self, number: int, size: int) -> None:
+        child = self.child(number)
+        if child is not None:
+            self.world.finish_with(child, b"x" * size if size else LARGE)
+
+    @rule(fails=st.booleans())
+    def uploaded(self, fails: bool) -> None:
+        while self.world.uploading:
+            self.world.uploaded(self.world.uploading.pop(), fails)
+
+    @rule(number=st.integers(0, 9))
+    def leave_processes_behind(self, number: int) -> None:
+        child = self.child(number)
+        if child is not None:
+            self.world.leave_processes(child)
+
+    @rule(number=st.integers(0, 9))
+    def lose_all_processes(self, number: int) -> None:
+        if number == 0:
+            self.world.lose_all_processes()
+
     @rule()
     def settle(self) -> None:
         self.world.settle()
@@ -119,6 +153,11 @@ class CoreMachine(RuleBasedStateMachine):
             if not world.core.attempts:
                 break
             self.answer_recalls()
+            self.fetched(False)
+            self.uploaded(False)
+            for child in [child for child in world.killed if child in world.children]:
+                world.crash(child, was_running=False)
+            world.killed.clear()
             for child in [child for child, queue in world.children.items() if queue]:
                 world.finish(child, 1000)
             for key in list(world.commands):
