@@ -21,7 +21,8 @@ from headway_bus import ids
 from headway_bus.endpoint import Frame
 from headway_bus.errors import TaskCancelled, TaskError
 from headway_bus.ids import TaskId
-from headway_bus.records import Blob, LogRecord, Options, Outcome, Status, TaskInfo
+from headway_bus.messages import Accepted
+from headway_bus.records import Blob, Estimate, LogRecord, Options, Outcome, Status, TaskInfo
 
 if TYPE_CHECKING:
     from headway.engine import Engine
@@ -52,6 +53,7 @@ class ClientTask(Future[Any]):
         self._engine = engine
         self._heeded = heeded
         self._known = status
+        self._accepted: Accepted | None = None
         self._outcome: Outcome | None = None
         self._data: Frame | Blob | None = None
         self._value: Any = None
@@ -102,6 +104,11 @@ class ClientTask(Future[Any]):
     def outcome(self) -> Outcome | None:
         """How it ended: status, error, runtime, seconds waited and run. None until the end was heard here."""
         return self._outcome
+
+    @property
+    def first_estimate(self) -> Estimate | None:
+        """Seconds until it starts, as the acceptance said; of tasks accepted together, until the first of them does."""
+        return self._accepted.starts if self._accepted is not None else None
 
     def __repr__(self) -> str:
         return f"<headway task {ids.short_text(self.task_id)} {self.options.target} {self.status}>"

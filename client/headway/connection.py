@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from headway import core as cores
+from headway import effects
 from headway.core import Core
 from headway.parcels import Unit
 from headway_bus.codec import for_client
@@ -116,7 +116,7 @@ class Connection:
         if self._timer is not None:
             self._timer.cancel()
         error = BusError("this connection to the bus was closed. The tasks go on; connect again and use bus.task(id)")
-        self._perform(self.core.give_up(error))
+        self._perform(self.core.acknowledge() + self.core.give_up(error))
         for waiter in [*self._waiters, *self._room]:
             if not waiter.done():
                 waiter.set_exception(error)
@@ -173,8 +173,8 @@ class Connection:
         """The answer and its payload frames. Raises Refused, NoBus or TimeoutError after ``timeout`` seconds."""
         self.check()
         waiter: asyncio.Future[tuple[Any, list[Frame]]] = self._loop.create_future()
-        number, effects = self.core.ask(make, waiter, self._loop.time(), target=target, frames=frames, safe=safe)
-        self._perform(effects)
+        number, sending = self.core.ask(make, waiter, self._loop.time(), target=target, frames=frames, safe=safe)
+        self._perform(sending)
         try:
             return await within(timeout, waiter)  # type: ignore[no-any-return]
         except TimeoutError:
@@ -242,24 +242,26 @@ class Connection:
         self._perform(self.core.on_tick(self._loop.time()))
         self._timer = self._loop.call_later(TICK, self._tick)
 
-    def _perform(self, effects: list[cores.Effect]) -> None:
-        for effect in effects:
+    def _perform(self, wanted: list[effects.Effect]) -> None:
+        for effect in wanted:
             match effect:
-                case cores.Send(target, message, frames):
+                case effects.Send(target, message, frames):
                     self._link.send(target, message, frames)
-                case cores.Ended(ends):
+                case effects.Ended(ends):
                     for task, outcome, data in ends:
                         task._end(outcome, data)
-                case cores.Admitted(units, accepted):
+                case effects.Admitted(units, accepted):
                     for unit in units:
+                        for handle in unit.handles:
+                            handle._accepted = accepted
                         _settle(unit.tag, accepted)
-                case cores.NotAdmitted(unit, error):
+                case effects.NotAdmitted(unit, error):
                     _fail(unit.tag, error)
-                case cores.Answered(handle, message, frames):
+                case effects.Answered(handle, message, frames):
                     _settle(handle, (message, frames))
-                case cores.Failed(handle, error):
+                case effects.Failed(handle, error):
                     _fail(handle, error)
-                case cores.Published(event):
+                case effects.Published(event):
                     for listener in list(self._listeners.get(event.topic, ())):
                         listener(event)
         if self._stored is not None and not self.core.unaccepted:

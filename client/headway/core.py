@@ -18,7 +18,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from headway.parcels import MESSAGE_BYTES, MESSAGE_TASKS, Unit, submit_message
+from headway.effects import Admitted, Answered, Effect, Ended, Failed, NotAdmitted, Published, Send
+from headway.parcels import MESSAGE_BYTES, MESSAGE_TASKS, Parcel, Unit, submit_message
 from headway_bus.endpoint import Frame
 from headway_bus.errors import BusError, ProtocolError, Refused
 from headway_bus.handover import Batch, Outbox
@@ -32,7 +33,6 @@ from headway_bus.messages import (
     Message,
     Received,
     Rejected,
-    Submit,
     Subscribe,
     TasksEnded,
     Undeliverable,
@@ -53,6 +53,14 @@ REPEAT_AFTER = 5.0
 BUSY_PAUSE = 0.25
 """Seconds before what the hub could not take is said again."""
 
+ACKNOWLEDGE_BATCHES = 16
+"""Batches of ends that are acknowledged together. An end told to its waiter at once, its acknowledgement with the next
+tick: in between, a message of its own for each would cost the round trip of a single task a fifth. The controller allows
+four times as many on their way."""
+
+ACKNOWLEDGE_BYTES = 4 * 1024 * 1024
+"""Bytes of results after which the controller is let go of them at once."""
+
 AWAIT_CHUNK = 1_000
 AWAIT_WINDOW = 8
 
@@ -61,65 +69,6 @@ PASSING = frozenset({Code.NO_CONTROLLER, Code.OVERLOADED})
 
 WHOLE = frozenset({Code.STORE, Code.DRAINING, Code.FORBIDDEN})
 """Refusals that would be the same for every part of a submission, so that there is no use in halving it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send this message."""
-
-    target: bytes
-    message: Message
-    frames: Sequence[Frame] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """The bus has stored these."""
-
-    units: list[Unit]
-    accepted: Accepted
-
-
-@dataclass(frozen=True, slots=True)
-class NotAdmitted:
-    """The bus refused this, or can no longer be asked."""
-
-    unit: Unit
-    error: BusError
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """Tasks are over: (handle, outcome, the bytes of the result or where to fetch them)."""
-
-    ends: list[tuple[Any, Outcome, Frame | Blob]]
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The answer to a request."""
-
-    handle: Any
-    message: Message
-    frames: list[Frame]
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A request was refused, or can no longer be answered."""
-
-    handle: Any
-    error: BusError
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """Something came on a topic that is subscribed to."""
-
-    event: Event
-
-
-Effect = Send | Admitted | NotAdmitted | Ended | Answered | Failed | Published
 
 
 @dataclass(slots=True)
@@ -131,15 +80,6 @@ class Request:
     frames: Sequence[Frame]
     handle: Any
     safe: bool
-
-
-@dataclass(slots=True)
-class Parcel:
-    """One submit message on its way."""
-
-    units: list[Unit]
-    message: Submit
-    frames: list[Frame]
 
 
 @dataclass(slots=True)
@@ -163,6 +103,8 @@ class Core:
     _again_at: dict[str, float] = field(default_factory=dict)
     _awaits: deque[list[TaskId]] = field(default_factory=deque)
     _awaits_open: dict[int, list[TaskId]] = field(default_factory=dict)
+    _heard: list[int] = field(default_factory=list)
+    _heard_bytes: int = 0
 
     # -------------------------------------------------------------------------------------------- the caller's verbs
 
@@ -262,11 +204,13 @@ class Core:
         """The connection is gone. Nothing is given up: everything open is said again on the next one."""
         self.up = False
         self.controller = b""
+        self._forget_heard()
         return []
 
     def on_controller(self, controller: bytes, now: float) -> list[Effect]:
         """A controller is there (again): everything it has not answered, and every task still awaited, is said again."""
         self.controller = controller
+        self._forget_heard()
         if not self.ready:
             return []
         self.submits.renew()
@@ -293,12 +237,10 @@ class Core:
     def on_messages(self, received: Iterable[tuple[bytes, Message, list[Frame]]], now: float) -> list[Effect]:
         """Everything that one wake-up found."""
         effects: list[Effect] = []
-        batches: list[int] = []
         for _source, message, frames in received:
             match message:
                 case TasksEnded():
                     effects += self._on_ended(message, frames)
-                    batches.append(message.batch)
                 case Accepted():
                     effects += self._on_accepted(message, now)
                 case Denied():
@@ -311,9 +253,8 @@ class Core:
                     effects += self._on_rejected(message)
                 case _:
                     effects += self._on_answer(message, frames, now)
-        if batches:
-            # After the effects that use them: what is acknowledged may be forgotten by the controller.
-            effects.append(Send(CONTROLLER, Received(batches)))
+        if len(self._heard) >= ACKNOWLEDGE_BATCHES or self._heard_bytes >= ACKNOWLEDGE_BYTES:
+            effects += self.acknowledge()
         return effects + self.flush(now) if self.waiting else effects
 
     def on_undecodable(self, request: int, text: str) -> list[Effect]:
@@ -331,7 +272,15 @@ class Core:
         self._renew_pushed_back(now)
         # What is not safe to say twice is said again on a new connection only, where the first may not have arrived.
         due = [batch for batch in self.requests.due(now) if batch.sent is None or batch.content.safe]
-        return self._send_submits(now) + self._send_requests(due, now) + self.flush(now)
+        return self.acknowledge() + self._send_submits(now) + self._send_requests(due, now) + self.flush(now)
+
+    def acknowledge(self) -> list[Effect]:
+        """Tell the controller which batches of ends have arrived: it may forget them."""
+        if not self._heard:
+            return []
+        message = Received(self._heard)
+        self._forget_heard()
+        return [Send(CONTROLLER, message)]
 
     # -------------------------------------------------------------------------------------------- submissions
 
@@ -436,7 +385,14 @@ class Core:
             if present is handle or present == []:
                 del self.awaited[task]
 
+    def _forget_heard(self) -> None:
+        """Another controller counts its batches afresh; it is not told about those of the one before."""
+        self._heard = []
+        self._heard_bytes = 0
+
     def _on_ended(self, message: TasksEnded, frames: list[Frame]) -> list[Effect]:
+        self._heard.append(message.batch)
+        self._heard_bytes += sum(map(len, frames))
         ends: list[tuple[Any, Outcome, Frame | Blob]] = []
         pop = self.awaited.pop
         for outcome in message.outcomes:

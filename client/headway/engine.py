@@ -33,7 +33,9 @@ class Engine:
         self._closed = False
         self._closing = threading.Lock()
         self._at_close: list[Callable[[], None]] = []
-        self._loop = asyncio.new_event_loop()
+        # Not uvloop: its import costs more than it saves a client, whose time goes into the socket. And a selector loop
+        # by name, because the default one of Windows cannot watch a ZeroMQ descriptor.
+        self._loop = asyncio.SelectorEventLoop()
         self._thread = threading.Thread(target=self._run_loop, name="headway-client", daemon=True)
         self._thread.start()
         try:

@@ -37,6 +37,15 @@ class Unit:
     tag: Any = None
 
 
+@dataclass(slots=True)
+class Parcel:
+    """One submit message on its way."""
+
+    units: list[Unit]
+    message: Submit
+    frames: list[Frame]
+
+
 def make_unit(
     options: Options, tasks: list[tuple[TaskId, bytes | Blob]], handles: list[Any], inline: int, tag: Any = None
 ) -> Unit:

@@ -43,6 +43,7 @@ class Task:
 
     __slots__ = (
         "__weakref__",
+        "_accepted",
         "_connection",
         "_data",
         "_heeded",
@@ -65,6 +66,7 @@ class Task:
         self.task_id = task_id
         self.options = options
         self._connection = connection
+        self._accepted: messages.Accepted | None = None
         self._heeded = heeded  # whether its end will be told us
         self._status = status
         self._outcome: Outcome | None = None
@@ -101,6 +103,11 @@ class Task:
     def outcome(self) -> Outcome | None:
         """How it ended: status, error, runtime, seconds waited and run. None until the end was heard here."""
         return self._outcome
+
+    @property
+    def first_estimate(self) -> Estimate | None:
+        """Seconds until it starts, as the acceptance said; of tasks accepted together, until the first of them does."""
+        return self._accepted.starts if self._accepted is not None else None
 
     def __repr__(self) -> str:
         return f"<headway task {ids.short_text(self.task_id)} {self.options.target} {self.status}>"

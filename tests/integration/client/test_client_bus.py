@@ -432,6 +432,8 @@ class TestAsking:
         async def main() -> None:
             async with headway.connect(hub.url) as bus:
                 task = await bus.submit("math:sqrt", 4)
+                assert task.first_estimate is not None
+                assert task.first_estimate.expectation == 0.5
                 prediction = await task.estimate()
                 assert prediction.starts.expectation == 1
                 assert await task.explain() == {"chosen": "fake"}

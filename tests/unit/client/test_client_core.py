@@ -6,8 +6,17 @@ from typing import Any
 
 import pytest
 
-from headway import core as cores
-from headway.core import AWAIT_CHUNK, AWAIT_WINDOW, BUSY_PAUSE, REPEAT_AFTER, WINDOW_MESSAGES, Core
+from headway import effects as cores
+from headway.core import (
+    ACKNOWLEDGE_BATCHES,
+    ACKNOWLEDGE_BYTES,
+    AWAIT_CHUNK,
+    AWAIT_WINDOW,
+    BUSY_PAUSE,
+    REPEAT_AFTER,
+    WINDOW_MESSAGES,
+    Core,
+)
 from headway.parcels import MESSAGE_TASKS, Unit, make_unit
 from headway_bus import messages as m
 from headway_bus.codec import Decoder, encode, for_client
@@ -252,11 +261,26 @@ class TestEnds:
         desk.hear(end(1, first), end(2, second))
         ended = desk.did(cores.Ended)
         assert [handle for effect in ended for handle, _, _ in effect.ends] == given.handles
+        desk.assert_quiet()
+        desk.tick(0.1)
         assert desk.said(m.Received) == [m.Received([1, 2])]
         desk.hear(end(1, first))
+        desk.tick(0.1)
         assert desk.said(m.Received) == [m.Received([1])]
         desk.assert_quiet()
         assert desk.core.counters["ends_repeated"] == 1
+
+    def test_many_batches_or_large_ones_are_acknowledged_at_once(self, desk: Desk) -> None:
+        desk.hear(*(end(batch, *new_task_ids(1)) for batch in range(ACKNOWLEDGE_BATCHES)))
+        assert desk.said(m.Received) == [m.Received(list(range(ACKNOWLEDGE_BATCHES)))]
+        desk.hear(end(99, *new_task_ids(1)), frames=[bytes(ACKNOWLEDGE_BYTES)])
+        assert desk.said(m.Received) == [m.Received([99])]
+
+    def test_another_controller_is_not_told_about_the_batches_of_the_one_before(self, desk: Desk) -> None:
+        desk.hear(end(1, *new_task_ids(1)))
+        desk.take(desk.core.on_controller(b"another", 1.0))
+        desk.tick(0.1)
+        desk.assert_quiet()
 
     def test_results_come_from_the_header_from_frames_and_as_blobs(self, desk: Desk) -> None:
         given = unit(3)
@@ -276,7 +300,6 @@ class TestEnds:
         (submit,) = desk.said(m.Submit)
         desk.hear(end(1, *ids_of(submit)))
         desk.did(cores.Ended)
-        desk.said(m.Received)
         accept(desk, submit)
         desk.did(cores.Admitted)
         assert desk.core.awaited == {}
@@ -322,7 +345,6 @@ class TestEnds:
         desk.assert_quiet()
         desk.hear(end(1, task))
         assert desk.did(cores.Ended)[0].ends[0][0] == "mine"
-        desk.said(m.Received)
 
     def test_two_handles_of_one_task_both_hear(self, desk: Desk) -> None:
         (task,) = new_task_ids(1)

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from headway import core as cores
+from headway import effects as cores
 from headway.core import REPEAT_AFTER, Core
 from headway.parcels import Unit, make_unit
 from headway_bus import messages as m
@@ -45,6 +45,7 @@ class Lossy(RuleBasedStateMachine):
         self.answered: list[int] = []
         self.units: list[Unit] = []
         self.questions = 0
+        self.connect(b"first")
 
     # ------------------------------------------------------------------------------------------------ the two ends
 
@@ -133,11 +134,24 @@ class Lossy(RuleBasedStateMachine):
         for _ in range({"arrives": 1, "twice": 2, "lost": 0}[fate]):
             self.perform(self.core.on_messages([(b"controller", message, [])], self.now))
 
+    @rule()
+    def carry_all(self) -> None:
+        while self.to_hub or self.to_client:
+            if self.to_hub:
+                self.hub_hears(self.to_hub.pop(0))
+            else:
+                message = client_reads.decode(self.to_client.pop(0))
+                self.perform(self.core.on_messages([(b"controller", message, [])], self.now))
+
     @precondition(lambda self: any(not over for over in self.stored.values()))
-    @rule(data=st.data())
-    def task_ends(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), fate=st.sampled_from(["arrives", "twice", "lost"]))
+    def task_ends(self, data: st.DataObject, fate: str) -> None:
         self.stored[data.draw(st.sampled_from([task for task, over in self.stored.items() if not over]))] = True
+        before = len(self.to_client)
         self.tell_ends()
+        if fate != "arrives":
+            told = self.to_client[before:]
+            self.to_client[before:] = told * 2 if fate == "twice" else []
 
     @rule(seconds=st.sampled_from([0.1, REPEAT_AFTER]))
     def time_passes(self, seconds: float) -> None:
@@ -181,12 +195,7 @@ class Lossy(RuleBasedStateMachine):
         for _ in range(200):
             self.now += REPEAT_AFTER
             self.perform(self.core.on_tick(self.now))
-            while self.to_hub or self.to_client:
-                if self.to_hub:
-                    self.hub_hears(self.to_hub.pop(0))
-                else:
-                    message = client_reads.decode(self.to_client.pop(0))
-                    self.perform(self.core.on_messages([(b"controller", message, [])], self.now))
+            self.carry_all()
             for task in self.stored:
                 self.stored[task] = True
             self.tell_ends()
@@ -201,5 +210,5 @@ class Lossy(RuleBasedStateMachine):
         assert sorted(self.answered) == list(range(1, self.questions + 1))
 
 
-Lossy.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+Lossy.TestCase.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
 TestLossy = Lossy.TestCase
