@@ -28,7 +28,17 @@ from headway_controller.effects import ReadOutcomes
 from headway_controller.fleet import Fleet
 from headway_controller.life import Life
 from headway_controller.placement import Scheduler
-from headway_controller.state import Bytes, Client, ControllerState, Ended, PendingCancel, Queued, Task
+from headway_controller.state import (
+    Assigned,
+    Bytes,
+    Client,
+    ControllerState,
+    Ended,
+    PendingCancel,
+    Queued,
+    Running,
+    Task,
+)
 from headway_controller.store.protocol import NewTasks
 from headway_controller.turn import Turn
 from headway_controller.values import pack_outcome, size_of, unpack_value
@@ -204,7 +214,8 @@ class Audience:
         for task_id in missing:
             task = self.state.tasks.get(task_id)
             if task is not None:  # it came in while the store was being read
-                task.watchers = (*task.watchers, name)
+                if name not in task.watchers:
+                    task.watchers = (*task.watchers, name)
             else:
                 client.ready.append(Outcome(task_id, Status.FAILED, 0, error=ErrorInfo(Reason.LOST, text)))
         self.deliver(client, now)
@@ -248,6 +259,8 @@ class Audience:
             while ready and len(outcomes) < BATCH_COUNT and size < BATCH_BYTES:
                 outcome = ready.popleft()
                 size += size_of(outcome.result) if not isinstance(outcome.result, int) else 0
+                if outcome.error is not None:  # a thousand tracebacks are more than a header may hold
+                    size += len(outcome.error.message) + len(outcome.error.traceback)
                 outcomes.append(pack_outcome(outcome, frames))
             self._send_batch(client, outbox.add((outcomes, frames), size + 64 * len(outcomes)), now)
 
@@ -285,7 +298,10 @@ class Audience:
                 tasks.append(task)
         if message.job and (job := self.state.jobs.get(message.job)) is not None:
             tasks += [self.state.tasks[task_id] for task_id in job.tasks]
-        tasks = [task for task in tasks if not isinstance(task.state, Ended)]
+        # The youngest first: what comes after another shall be cancelled too, and not fail because that one was.
+        tasks = [
+            task for task in reversed({task.id: task for task in tasks}.values()) if not isinstance(task.state, Ended)
+        ]
         to_stop = [task for task in tasks if not self.life.cancel(task, now)]
         self.fleet.stop(to_stop, "cancelled")
         pending = PendingCancel(name, message.request, {task.id for task in to_stop}, len(tasks), refused)
@@ -293,6 +309,14 @@ class Audience:
             self.state.cancels.append(pending)
         else:
             self._answer_cancel(pending)
+
+    def stop_again(self) -> None:
+        """The word to stop may not have arrived: say it again for all that somebody still waits for."""
+        tasks = self.state.tasks
+        left = {
+            task_id: tasks[task_id] for pending in self.state.cancels for task_id in pending.left if task_id in tasks
+        }
+        self.fleet.stop([task for task in left.values() if isinstance(task.state, Assigned | Running)], "cancelled")
 
     def check_cancels(self) -> None:
         """Answer the cancels of which nothing is left to stop."""

@@ -6,14 +6,28 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from headway_bus.ids import ID_BYTES, TaskId, short_text
-from headway_bus.messages import Group
-from headway_bus.records import Blob, Kind, Options
+from headway_bus.messages import Group, Report
+from headway_bus.records import (
+    AttemptEnd,
+    Blob,
+    Ended,
+    ErrorInfo,
+    Kind,
+    LogRecord,
+    Options,
+    Reason,
+    RuntimeInfo,
+    Started,
+)
 
 MAX_TEXT = 1_000
 MAX_TARGET = 100_000  # a shell line may be long
 MAX_META = 1_000
 MAX_META_TEXT = 1_000
 MAX_DEPENDENCIES = 100_000
+LARGEST = 2**53
+"""The largest count that every language's numbers hold, and every store's."""
+
 LONGEST = 10 * 365 * 86_400.0
 """Seconds beyond which a delay or a limit is taken for a mistake of units."""
 
@@ -86,6 +100,64 @@ def _find_meta_fault(options: Options) -> str:
         if len(key) > MAX_META_TEXT or (isinstance(value, str) and len(value) > MAX_META_TEXT):
             return f"meta: {key[:40]!r} is longer than {MAX_META_TEXT} characters"
     return ""
+
+
+def find_runtime_fault(info: RuntimeInfo) -> str:
+    """What is wrong with what a runtime offers; empty if nothing is."""
+    amounts = {"slots": info.slots, "cpu": info.cpu, "memory": info.memory, **info.custom}
+    for field, amount in amounts.items():
+        if not (math.isfinite(amount) and amount >= 0):
+            return f"{field}: {amount!r}; expected a number from 0 up"
+    if not (math.isfinite(info.speed) and info.speed > 0):
+        return f"speed: {info.speed!r}; expected a number above 0, 1 for an ordinary machine"
+    return ""
+
+
+def sound_report(report: Report, frames: int) -> Report:
+    """The report without numbers that would spoil estimates or that the store cannot keep; itself if there are none.
+
+    It is not refused: a runtime repeats a report until it is settled, and what is right in it counts.
+    """
+    if (
+        all(0.0 <= each.age <= LONGEST for each in report.started)
+        and all(_is_sound_end(each, frames) for each in report.ended)
+        and all(_is_sound_record(each) for each in report.logs)
+        and all(0 <= count <= LARGEST for count in report.dropped.values())
+    ):
+        return report
+    return Report(
+        report.batch,
+        [Started(each.task, each.attempt, sound_seconds(each.age)) for each in report.started],
+        [each if _is_sound_end(each, frames) else _sound_end(each, frames) for each in report.ended],
+        [each for each in report.logs if _is_sound_record(each)],
+        {task: min(max(count, 0), LARGEST) for task, count in report.dropped.items()},
+    )
+
+
+def _is_sound_end(ended: Ended, frames: int) -> bool:
+    result = ended.result
+    return (
+        0.0 <= ended.seconds <= LONGEST
+        and 0.0 <= ended.age <= LONGEST
+        and (type(result) is not int or 0 <= result < frames)
+    )
+
+
+def _sound_end(ended: Ended, frames: int) -> Ended:
+    result, end, error = ended.result, ended.end, ended.error
+    if isinstance(result, int) and not 0 <= result < frames:
+        text = f"its runtime reported a result in payload frame {result} of {frames}: a defect there"
+        result, end, error = b"", AttemptEnd.FAILED, ErrorInfo(Reason.ENCODE, text)
+    return Ended(ended.task, ended.attempt, end, sound_seconds(ended.seconds), result, error, sound_seconds(ended.age))
+
+
+def _is_sound_record(record: LogRecord) -> bool:
+    return 0 <= record.attempt <= LARGEST and 0 <= record.sequence <= LARGEST and math.isfinite(record.at)
+
+
+def sound_seconds(value: float) -> float:
+    """A length of time as a peer tells it, within reason."""
+    return min(max(value, 0.0), LONGEST) if math.isfinite(value) else 0.0
 
 
 def find_task_fault(group: Group, frames: int, payload_limit: int) -> str:

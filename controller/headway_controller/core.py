@@ -22,6 +22,7 @@ from headway_bus.messages import (
     Peers,
     Received,
     Register,
+    Rejected,
     Report,
     RuntimeLeaving,
     Submit,
@@ -40,6 +41,9 @@ from headway_controller.turn import FollowUp, Turn
 
 STORE_RETRY = 1.0
 """Seconds after which ends that could not be stored are offered to the store again."""
+
+STOP_REPEAT = 5.0
+"""Seconds after which attempts that somebody waits to see stopped are stopped once more: that word is in no hand-over."""
 
 RUNTIME_ROLES = frozenset({"runtime", "edge"})
 
@@ -69,6 +73,7 @@ class Controller:
         self.heartbeat = heartbeat
         self._unstored = FollowUp()
         self._store_retry_at = 0.0
+        self._stop_again_at = 0.0
         self._paused = False
 
     # ------------------------------------------------------------------------------------------- events
@@ -94,7 +99,7 @@ class Controller:
                 self.audience.on_drain(source, message, now)
             case RuntimeLeaving():
                 self.turn.note("info", "runtime leaves", runtime=source, reason=message.reason)
-            case PeerChanged() | Peers() | TopicsChanged() | Undeliverable():
+            case PeerChanged() | Peers() | TopicsChanged() | Undeliverable() | Rejected():
                 self._on_broker(message, now)
             case _:
                 return False
@@ -119,6 +124,9 @@ class Controller:
             self.fleet.resend(runtime, now)
         for client in self.state.clients.values():
             self.audience.resend(client, now)
+        if self.state.cancels and now >= self._stop_again_at:
+            self._stop_again_at = now + STOP_REPEAT
+            self.audience.stop_again()
         if not self._unstored.is_empty() and now >= self._store_retry_at:
             self._offer_again(now)
 
@@ -143,6 +151,8 @@ class Controller:
             case PeerChanged(name, role, _, how):
                 self._on_peer(name, role, how, now)
             case Peers(peers):
+                # The list of all topics follows this message: what an earlier broker knew of them is void.
+                self.state.topics.clear()
                 present = {peer.name for peer in peers}
                 for name in [each for each in self.state.clients if each not in present]:
                     self.audience.on_gone(name)
@@ -154,6 +164,11 @@ class Controller:
                 if code == Code.UNKNOWN_TARGET:
                     self.fleet.on_gone(target, now)
                     self.audience.on_gone(target)
+            case Rejected(code, text, _):
+                # Of a message of ours: a defect, or an answer that is too large. Never answered, or the two of us would
+                # go on refusing each other's refusals.
+                self.state.counters[f"rejected.{code}"] += 1
+                self.turn.note("error", "the broker refused a message", code=str(code), reason=text)
 
     def _on_peer(self, name: str, role: str, how: str, now: float) -> None:
         if role in RUNTIME_ROLES:
@@ -179,20 +194,25 @@ class Controller:
         for name, accepted in follow.accepted:
             self.turn.send(name, accepted)
         if known:
-            self._on_known(known)
-        self.audience.on_ended_stored((task for task in follow.ended if isinstance(task.state, Ended)), now)
+            self._on_known(known, now)
+        tasks = self.state.tasks
+        # Not those that were taken back meanwhile, because their submission could not be stored.
+        ended = [task for task in follow.ended if isinstance(task.state, Ended) and tasks.get(task.id) is task]
+        self.audience.on_ended_stored(ended, now)
         for (runtime, instance), batches in follow.settled.items():
             self.fleet.settle(runtime, instance, batches)
         for name, reply in follow.replies:
             self.turn.send(name, reply)
 
-    def _on_known(self, known: Sequence[TaskId]) -> None:
+    def _on_known(self, known: Sequence[TaskId], now: float) -> None:
         """Tasks that were taken for new had ended before: the store's end stands, this copy is taken back."""
         for task_id in known:
             task = self.state.tasks.get(task_id)
-            if task is None or task.attempt or isinstance(task.state, Running | Assigned | Ended):
+            if task is None:
                 continue
-            self.life.discard([task])
+            if isinstance(task.state, Running | Assigned):
+                self.fleet.stop([task], "the task had ended before")
+            self.life.discard([task], now)
             for name in task.watchers:
                 self.turn.effects.append(ReadOutcomes(name, [task_id]))
 
@@ -205,7 +225,7 @@ class Controller:
             self.turn.send(name, Denied(accepted.request, Code.STORE, self.audience.refusing))
             begun = [task for task in tasks if isinstance(task.state, Assigned | Running)]
             self.fleet.stop(begun, "the submission could not be stored")
-            self.life.discard(tasks)
+            self.life.discard(tasks, now)
         # Ends and updates of tasks that were accepted before are kept, and so are their reports on the runtimes.
         kept = self._unstored
         kept.operations += [each for each in follow.operations if not isinstance(each, NewTasks)]
@@ -231,7 +251,11 @@ class Controller:
     def restore(
         self, stored: Sequence[StoredTask], statuses: Mapping[TaskId, Status], now: float, until: float
     ) -> None:
-        """Take in what an earlier controller left unfinished. Until ``until`` the runtimes may claim what they have."""
+        """Take in what an earlier controller left unfinished. Until ``until`` the runtimes may claim what they have.
+
+        ``statuses``: how those ended that these come after. Whatever is in neither of the two was purged.
+        """
+        statuses = {**statuses, **{task.task: Status.QUEUED for task in stored}}
         for task in stored:
             self.life.restore(task, now, until, statuses)
 
@@ -248,12 +272,20 @@ class Controller:
             count += 1
         self.turn.due.replies.append((client, Changed(request, count, refused)))
 
-    def purge(self, client: str, answer: Changed, tasks: Sequence[TaskId]) -> None:
+    def purge(self, client: str, request: int, tasks: Sequence[TaskId], refused: list[tuple[str, str]]) -> None:
         """Forget ended tasks; the answer goes out when the store has forgotten them."""
-        for task_id in tasks:
+        gone = self.drop(tasks)
+        refused += [(text_of(task_id), "it has not ended") for task_id in tasks if task_id in self.state.tasks]
+        self.turn.due.replies.append((client, Changed(request, len(gone), refused)))
+
+    def drop(self, tasks: Sequence[TaskId]) -> list[TaskId]:
+        """Forget those of these that are not alive (again): whoever chose them may have looked some time ago."""
+        gone = [task_id for task_id in tasks if task_id not in self.state.tasks]
+        for task_id in gone:
             self.life.recent.pop(task_id, None)
-        self.turn.store(DropTasks(tasks))
-        self.turn.due.replies.append((client, answer))
+        if gone:
+            self.turn.store(DropTasks(gone))
+        return gone
 
     # ------------------------------------------------------------------------------------------- the truth
 

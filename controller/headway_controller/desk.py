@@ -7,9 +7,12 @@ answer follows when they are done.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
+import msgspec
+
+from headway_bus.codec import MAX_HEADER_BYTES
 from headway_bus.errors import Refused
 from headway_bus.ids import SHORT_CHARACTERS, TaskId, is_id_prefix, named_task_id, parse_task_id, text_of
 from headway_bus.messages import (
@@ -36,6 +39,7 @@ from headway_bus.messages import (
     TaskPage,
 )
 from headway_bus.records import ENDS, Blob, Code, JobInfo, Status, TaskInfo
+from headway_controller.checks import LARGEST
 from headway_controller.core import Controller
 from headway_controller.foresight import with_estimates
 from headway_controller.state import Bytes, Ended, Waiting, status_of
@@ -45,6 +49,10 @@ from headway_controller.values import pack_outcome
 from headway_controller.views import info_of_stored, info_of_task, outcome_of_stored, state_of_runtime
 
 MAX_PAGE = 10_000
+PAGE_BYTES = MAX_HEADER_BYTES // 2
+"""A page that is larger is cut: no peer reads a header beyond the limit."""
+
+_encode = msgspec.msgpack.Encoder().encode
 
 Result = TypeVar("Result")
 Answer = tuple[Message, list[Bytes]]
@@ -207,10 +215,11 @@ class Desk:
         ended = self._shell.core.life.status(ask.task) in (None, *ENDS) and ask.task not in self._shell.core.state.tasks
         if ended and self._shell.core.life.status(ask.task) is None:
             ended = (await self._stored(ask.task)).end is not None
-        limit = max(1, min(ask.limit, MAX_PAGE))
-        found = await self._shell.read(self._shell.store.logs, ask.task, ask.attempt, max(0, ask.after), limit)
-        complete = ended and len(found.records) < limit
-        return LogPage(ask.request, found.records, ask.after + len(found.records), complete, found.dropped), []
+        limit, after = max(1, min(ask.limit, MAX_PAGE)), min(max(0, ask.after), LARGEST)
+        found = await self._shell.read(self._shell.store.logs, ask.task, ask.attempt, after, limit)
+        records = found.records[: fitting_count(found.records)]
+        complete = ended and len(found.records) < limit and len(records) == len(found.records)
+        return LogPage(ask.request, records, after + len(records), complete, found.dropped), []
 
     # ------------------------------------------------------------------------------------------- jobs, runtimes, itself
 
@@ -275,6 +284,16 @@ class Desk:
         stored = await self._shell.read(store.counts)
         state = {**core.describe(), "stored": stored, "store_backlog": store.backlog}
         return ControllerState(ask.request, state, counters), []
+
+
+def fitting_count(records: Sequence[msgspec.Struct]) -> int:
+    """How many of these, from the first on, go into one page; at least one."""
+    size = 0
+    for count, record in enumerate(records):
+        size += len(_encode(record))
+        if size > PAGE_BYTES and count:
+            return count
+    return len(records)
 
 
 def _matches(info: TaskInfo, ask: AskTasks) -> bool:

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from headway_bus.handover import Batch
 from headway_bus.ids import AttemptKey, TaskId, digest_of, text_of
 from headway_bus.messages import (
     Assign,
     AssignGroup,
+    Denied,
     Event,
     Heartbeat,
     HeartbeatSeen,
@@ -26,8 +29,9 @@ from headway_bus.messages import (
     Stop,
     TakeBack,
 )
-from headway_bus.records import START_FAILURES, AttemptEnd, LogRecord, Options, Payload
+from headway_bus.records import START_FAILURES, AttemptEnd, Code, LogRecord, Options, Payload
 from headway_bus.records import Ended as AttemptEnded
+from headway_controller.checks import find_runtime_fault, sound_report, sound_seconds
 from headway_controller.life import Life
 from headway_controller.placement import Scheduler
 from headway_controller.state import (
@@ -51,8 +55,14 @@ ASSIGN_BYTES = 1_048_576
 
 ASSIGN_COUNT = 1_000
 
+MAX_ROUND_TRIP = 3_600.0
+"""Seconds; whoever says more has measured something else."""
+
 LATE = 0.5
 """Heartbeats that one may be late before it counts as missed."""
+
+UNKNOWN_ATTEMPTS = 1_000
+"""Attempts beyond the last stored one that an earlier controller may have given out. A number further away is a mistake."""
 
 INVENTORY_PATIENCE = 3
 """Inventories in a row that may not help; after that the next ones are asked for ever more rarely."""
@@ -78,19 +88,28 @@ class Fleet:
     def on_register(self, name: str, message: Register, now: float) -> None:
         """A runtime says who it is and what it holds: take it in and make both views equal."""
         known = self.state.runtimes.get(name)
+        fault = find_runtime_fault(message.info)
+        if fault:
+            self.state.counters["registers.refused"] += 1
+            self.turn.note("warning", "runtime refused", runtime=name, reason=fault)
+            self.turn.send(name, Denied(0, Code.INVALID, fault))
+            return
+        # The name that the broker vouches for, whatever the record says: everything else is filed under it.
+        info = message.info if message.info.name == name else msgspec.structs.replace(message.info, name=name)
         if known is not None and known.instance != message.instance:
-            self._lose(known, now, "it was started anew")
+            if known.state != "offline":
+                self._lose(known, now, "it was started anew")
             known = None
         if known is None:
-            known = self.state.runtimes[name] = Runtime(message.info, message.instance, now, now)
-            self.scheduler.add_runtime(message.info, now)
-            self.turn.note("info", "runtime joined", runtime=name, slots=message.info.slots, holds=len(message.held))
+            known = self.state.runtimes[name] = Runtime(info, message.instance, now, now)
+            self.scheduler.add_runtime(info, now)
+            self.turn.note("info", "runtime joined", runtime=name, slots=info.slots, holds=len(message.held))
         elif known.state == "offline":
-            self.scheduler.add_runtime(message.info, now)
+            self.scheduler.add_runtime(info, now)
             self.turn.note("info", "runtime returned", runtime=name, holds=len(message.held))
         else:
-            self.scheduler.add_runtime(message.info, now)
-        known.info, known.seen = message.info, now
+            self.scheduler.add_runtime(info, now)
+        known.info, known.seen = info, now
         if known.state == "offline" or message.draining:
             known.state = "draining" if message.draining else "online"
         self.scheduler.drain(name, known.state == "draining")
@@ -103,39 +122,51 @@ class Fleet:
     def _reconcile(self, runtime: Runtime, message: Register, now: float) -> None:
         name = runtime.info.name
         on_their_way = {key for batch in runtime.outbox.contents for key in batch.attempts}
-        before = dict(runtime.held)
-        runtime.held, runtime.digest = {}, 0
+        before = {**runtime.held, **runtime.ending}
+        runtime.held, runtime.ending, runtime.digest = {}, {}, 0
         stop: list[AttemptKey] = []
         forget: list[AttemptKey] = []
+        expiring: list[AttemptKey] = []
         claimed: set[TaskId] = set()
         for held in message.held:
+            key = (held.task, held.attempt)
             task = self.state.tasks.get(held.task)
-            if held.phase != "ended":
-                self._hold(runtime, held.task, held.attempt)
-            if task is None or not self._adopt(task, name, held.attempt, held.phase, held.age, now):
-                (forget if held.phase == "ended" else stop).append((held.task, held.attempt))
-            else:
-                claimed.add(held.task)
+            over = held.phase == "ended"
+            if not over:
+                self._hold(runtime, *key)
+            if task is None or not self._adopt(task, name, held.attempt, held.phase, sound_seconds(held.age), now):
+                if not over:
+                    stop.append(key)
+                elif task is None or task.attempt != held.attempt:
+                    forget.append(key)  # the present one's end may not be stored yet: its report is settled when it is
+                continue
+            claimed.add(held.task)
+            if over:
+                runtime.ending[held.task] = held.attempt
+            elif task.cancelling:
+                stop.append(key)  # the word to stop may have been lost with the connection
+            elif task.expiring and isinstance(task.state, Assigned):
+                expiring.append(key)
         for task_id, attempt in before.items():
             if (task_id, attempt) in on_their_way:
                 self._hold(runtime, task_id, attempt)
             elif task_id not in claimed:
                 self._lose_attempt(name, task_id, attempt, "its runtime no longer has it", now)
         self.turn.send(name, Registered(self.state.instance, stop, forget))
+        self.take_back(name, expiring)
         if stop:
             self.state.counters["attempts.unwanted"] += len(stop)
 
     def _adopt(self, task: Task, name: str, attempt: int, phase: str, age: float, now: float) -> bool:
         """Whether this attempt is the task's present one; if so the task's state follows what the runtime says."""
         state = task.state
-        if isinstance(state, Ended) or attempt > task.attempt:
-            if attempt > task.attempt:
-                self.state.counters["attempts.never-assigned"] += 1
+        if isinstance(state, Ended) or attempt <= task.over:
             return False
-        elsewhere = isinstance(state, Assigned | Running) and state.runtime != name
-        if attempt < task.attempt and not (isinstance(state, Waiting) and state.why == "recovering"):
+        if not self._may_claim(task, attempt):
             return False
-        if elsewhere or (isinstance(state, Waiting) and (state.unmet or state.why == "delay")):
+        if isinstance(state, Assigned | Running) and state.runtime != name:
+            return False
+        if isinstance(state, Waiting) and (state.unmet or state.why == "delay"):
             return False
         if isinstance(state, Assigned) and phase == "held":
             return True
@@ -143,15 +174,30 @@ class Fleet:
             self.state.counters["attempts.adopted"] += 1
             self.life.withdraw(task)
             self.scheduler.adopt(name, task.id, task.options, now, None if phase == "held" else age)
+        task.highest = max(task.highest, task.attempt, attempt)
         task.attempt, task.runtime = attempt, name
         if phase == "held":
-            self.life.change(task, "adopt_unstarted", Assigned(name, now), now)
+            if not isinstance(state, Running):
+                self.life.change(task, "adopt_unstarted", Assigned(name, now), now)
             return True
         if phase == "running" and not (isinstance(state, Running) and task.started):
             task.started = now - age + self.life.wall_offset
             self.scheduler.started(name, task.id, task.options, now, age)
         self.life.change(task, "adopt", Running(name, now - age), now)
         return True
+
+    def _may_claim(self, task: Task, attempt: int) -> bool:
+        """Whether the number can be that of the present attempt."""
+        recovering = isinstance(task.state, Waiting) and task.state.why == "recovering"
+        if attempt > task.attempt:
+            near = attempt <= task.attempt + UNKNOWN_ATTEMPTS
+            if recovering and near:
+                return True  # which numbers an earlier controller gave out is known only so far
+            self.state.counters["attempts.never-assigned"] += 1
+            if near:
+                task.highest = max(task.highest, attempt)  # so that its end is not taken for that of a later attempt
+            return False
+        return attempt == task.attempt or recovering
 
     def on_gone(self, name: str, now: float) -> None:
         """The broker says that the connection is cut. The lease runs on: the runtime may be back in time."""
@@ -181,7 +227,8 @@ class Fleet:
 
     def _lose(self, runtime: Runtime, now: float, why: str, expected: bool = False) -> None:
         name = runtime.info.name
-        held, runtime.held, runtime.digest = runtime.held, {}, 0
+        held = {**runtime.held, **runtime.ending}
+        runtime.held, runtime.ending, runtime.digest = {}, {}, 0
         runtime.state, runtime.since, runtime.why, runtime.running = "offline", now, why, 0
         runtime.outbox.clear()
         self.life.news.on_runtime(name, "offline", why, now + self.life.wall_offset)
@@ -220,7 +267,7 @@ class Fleet:
         size, digest = 0, 0
         for task_id in task_ids:
             task = tasks[task_id]
-            task.attempt += 1
+            task.attempt = max(task.attempt, task.highest) + 1
             task.runtime = name
             change(task, "assign", state, now)
             task.started = 0.0
@@ -296,11 +343,13 @@ class Fleet:
             self.turn.send(name, SendInventory("register first"))
             return
         runtime.seen = now
+        message = sound_report(message, len(frames))
         for started in message.started:
             task = self.state.tasks.get(started.task)
             if task is not None and self._is_present(task, name, started.attempt) and isinstance(task.state, Assigned):
                 self.life.change(task, "start", Running(name, now - started.age), now)
                 task.started = now - started.age + self.life.wall_offset
+                task.expiring = False
                 runtime.running += 1
                 self.scheduler.started(name, task.id, task.options, now, started.age)
         self._free(runtime, message.ended, now)
@@ -345,10 +394,19 @@ class Fleet:
         if runtime.held.get(ended.task) == ended.attempt:
             del runtime.held[ended.task]
             runtime.digest ^= digest_of(ended.task, ended.attempt)
+        if runtime.ending.get(ended.task) == ended.attempt:
+            del runtime.ending[ended.task]
         task = self.state.tasks.get(ended.task)
-        if task is None or isinstance(task.state, Ended) or task.attempt != ended.attempt or task.runtime != name:
+        if (
+            task is None
+            or isinstance(task.state, Ended)
+            or task.attempt != ended.attempt
+            or task.runtime != name
+            or ended.attempt <= task.over
+        ):
             self.state.counters["reports.fenced"] += 1
             return
+        task.over = ended.attempt
         if isinstance(task.state, Waiting | Queued):
             self.state.counters["reports.late"] += 1  # given up, but no other attempt has begun: the result is welcome
             if ended.end in (AttemptEnd.RETURNED, AttemptEnd.LOST):
@@ -389,7 +447,7 @@ class Fleet:
             return
         runtime.seen, runtime.load = now, message.load
         if message.round_trip != runtime.round_trip:
-            runtime.round_trip = max(0.0, message.round_trip)
+            runtime.round_trip = message.round_trip if 0.0 <= message.round_trip < MAX_ROUND_TRIP else 0.0
             self.scheduler.update_runtime(name, now, runtime.round_trip)
         runtime.outbox.acknowledge_through(message.assigned)
         expected = runtime.digest

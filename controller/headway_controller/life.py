@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -48,6 +48,10 @@ REMEMBERED_OPTIONS = 10_000
 REMEMBERED_ENDS = 100_000
 """Ended tasks whose status is kept in memory, for those that come after them and for repeated submissions."""
 
+OVER = frozenset({"failed", "returned", "revived"})
+"""Steps of a story after which the attempt that they name is known to be over."""
+
+ENDED_HOW = {Status.FAILED: "failed", Status.CANCELLED: "was cancelled", Status.EXPIRED: "expired"}
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -64,6 +68,9 @@ class Life:
 
         self.news = News(state, turn, scheduler)
         self._options: dict[bytes, Options] = {}
+        self._ends: deque[tuple[TaskId, Status | None]] = deque()
+        self._cascading = False
+        self._discarded: dict[TaskId, int] = {}
         self.recent: OrderedDict[TaskId, Status] = OrderedDict()
         self._timers: list[tuple[float, int, str, TaskId]] = []
         self._timer_count = 0
@@ -74,15 +81,20 @@ class Life:
     def admit(self, task: Task, now: float) -> bool:
         """Take in a new task that was checked. True if it may be queued at once; the caller queues it in bulk."""
         options = task.options
-        self.state.tasks[task.id] = task
-        if options.job:
-            self.state.jobs.setdefault(options.job, Job()).tasks[task.id] = None
+        self._take_in(task)
+        if self._discarded and task.id in self._discarded:
+            task.attempt = task.over = self._discarded.pop(task.id)
         if options.timeout_start:
             self._set_timer(now + options.timeout_start, "expire", task.id)
         if not options.after and not options.delay:
             return True
-        self._wait(task, now, now + options.delay)
+        self._wait(task, now, now + options.delay, {})
         return False
+
+    def _take_in(self, task: Task) -> None:
+        self.state.tasks[task.id] = task
+        if task.options.job:
+            self.state.jobs.setdefault(task.options.job, Job()).tasks[task.id] = None
 
     def intern(self, options: Options) -> Options:
         """The one record for equal options: memory holds it once, and the scheduler knows it by its identity."""
@@ -107,7 +119,7 @@ class Life:
 
     def restore(self, stored: StoredTask, now: float, until: float, statuses: Mapping[TaskId, Status]) -> None:
         """Take in an unfinished task that an earlier controller left. It waits until ``until`` for a runtime to claim it."""
-        options = self.intern(stored.options)
+        options, story = self.intern(stored.options), decode_story(stored.story)
         task = Task(
             stored.task,
             options,
@@ -115,26 +127,27 @@ class Life:
             stored.client,
             stored.submitted,
             Waiting(now, until, set(), "recovering"),
-            # Which numbers the earlier controller gave out is not known beyond the last that failed or was lost, but
-            # it was at most one more (see docs/design.md): whoever holds that one may still report it.
+            # Which numbers the earlier controller gave out is not known beyond the last that it stored.
             attempt=stored.attempt + 1,
             failures=stored.failures,
             losses=stored.losses,
-            story=decode_story(stored.story),
+            story=story,
+            over=max((step.attempt for step in story or () if step.status in OVER), default=0),
         )
-        self.state.tasks[task.id] = task
-        if options.job:
-            self.state.jobs.setdefault(options.job, Job()).tasks[task.id] = None
+        self._take_in(task)
         self.turn.store(self._update(task))
         submitted = stored.submitted - self.wall_offset
         not_before = max(submitted + options.delay, stored.not_before - self.wall_offset)
-        if any(statuses.get(parent) not in ENDS for parent in options.after):
-            self._wait(task, now, not_before)
-        else:
-            self._set_timer(max(until, not_before), "release", task.id)
-            task.state = Waiting(now, max(until, not_before), set(), "recovering")
         if options.timeout_start:
             self._set_timer(max(now, submitted + options.timeout_start), "expire", task.id)
+        waiting = self._waiting_for(options, now, not_before, statuses, known_only=True)
+        if self._verdict(options, waiting) == "met":
+            # It may have been given to a runtime, which shall have the time to say so.
+            waiting.unmet, waiting.why, waiting.until = set(), "recovering", max(until, not_before)
+            task.state = waiting
+            self._set_timer(waiting.until, "release", task.id)
+        else:
+            self._begin_waiting(task, waiting, now)
 
     def revive(self, stored: StoredTask, now: float) -> None:
         """Take in an ended task once more, with a fresh count of attempts."""
@@ -152,55 +165,77 @@ class Life:
             runtime=end.runtime,
             error=end.error,
             story=decode_story(stored.story),
+            over=end.attempt,
         )
         self._tell(task, "revived", f"was {end.status}", now)
         self.recent.pop(task.id, None)
-        self.state.tasks[task.id] = task
-        if options.job:
-            self.state.jobs.setdefault(options.job, Job()).tasks[task.id] = None
+        self._take_in(task)
         story = encode_story(task.story or [])
         self.turn.store(UpdateTask(task.id, task.attempt, 0, 0, 0.0, story, True))
         self.queue(task, "revive", now)
 
-    def _wait(self, task: Task, now: float, until: float) -> None:
-        options = task.options
-        unmet = set()
-        for parent in options.after:
-            if self.status(parent) not in ENDS:
-                unmet.add(parent)
-                self.state.dependents.setdefault(parent, []).append(task.id)
-        task.state = Waiting(now, until, unmet, "dependencies" if unmet else "delay")
-        if until > now:
-            self._set_timer(until, "release", task.id)
+    def _wait(self, task: Task, now: float, until: float, statuses: Mapping[TaskId, Status]) -> None:
+        self._begin_waiting(task, self._waiting_for(task.options, now, until, statuses), now)
+
+    def _waiting_for(
+        self, options: Options, now: float, until: float, statuses: Mapping[TaskId, Status], *, known_only: bool = False
+    ) -> Waiting:
+        """How things stand with what the task comes after.
+
+        ``statuses``: of tasks that memory need not know. ``known_only``: a parent of which nothing is known any more was
+        purged after its end, and will never be heard of; otherwise it may be part of the same submission.
+        """
+        waiting = Waiting(now, until, set(), "dependencies")
+        for parent in dict.fromkeys(options.after):
+            status = self.status(parent) or statuses.get(parent)
+            if status in ENDS:
+                self._note_parent(options, waiting, parent, status)
+            elif status is None and known_only:
+                self._note_parent(options, waiting, parent, None)
+            else:
+                waiting.unmet.add(parent)
+        return waiting
+
+    def _begin_waiting(self, task: Task, waiting: Waiting, now: float) -> None:
+        task.state = waiting
+        if not waiting.unmet:
+            waiting.why = "delay"
+        for parent in waiting.unmet:
+            self.state.dependents.setdefault(parent, []).append(task.id)
+        if waiting.until > now:
+            self._set_timer(waiting.until, "release", task.id)
         self._check_waiting(task, now)
+
+    @staticmethod
+    def _note_parent(options: Options, waiting: Waiting, parent: TaskId, status: Status | None) -> None:
+        """A parent has ended; None: it has, but how is not known any more."""
+        if status == Status.SUCCEEDED or options.after_end == "always":
+            waiting.met += 1
+        elif status is None:
+            waiting.bar = f"it comes after {short_text(parent)}, whose end is not known any more (it was purged)"
+        else:
+            waiting.bar = f"it comes after {short_text(parent)}, which {ENDED_HOW[status]}"
+
+    @staticmethod
+    def _verdict(options: Options, waiting: Waiting) -> str:
+        """Whether its dependencies are "met", may still be ("unmet"), or can never be ("impossible")."""
+        if options.after_count == "any" and options.after:
+            return "met" if waiting.met else "unmet" if waiting.unmet else "impossible"
+        return "impossible" if waiting.bar else "unmet" if waiting.unmet else "met"
 
     def _check_waiting(self, task: Task, now: float) -> None:
         """Release the task, or end it, if what it waits for allows or forbids it to run."""
         waiting = task.state
         if not isinstance(waiting, Waiting) or waiting.why == "recovering":
             return
-        verdict = self._dependencies(task, waiting)
+        # A back-off came after the dependencies were met, once and for all.
+        verdict = "met" if waiting.why == "retry" else self._verdict(task.options, waiting)
         if verdict == "impossible":
-            parent = next(each for each in task.options.after if self.status(each) in ENDS - {Status.SUCCEEDED})
-            text = f"it comes after {short_text(parent)}, which {self.status(parent)}"
-            self._end(task, "fail", Status.FAILED, now, error=ErrorInfo(Reason.DEPENDENCY, text))
+            self._end(task, "fail", Status.FAILED, now, error=ErrorInfo(Reason.DEPENDENCY, waiting.bar))
         elif verdict == "met" and now >= waiting.until:
             self.queue(task, "release", now)
-        elif verdict == "met":
+        elif verdict == "met" and waiting.why == "dependencies":
             waiting.why = "delay"
-
-    def _dependencies(self, task: Task, waiting: Waiting) -> str:
-        options = task.options
-        if not options.after:
-            return "met"
-        any_one, any_end = options.after_count == "any", options.after_end == "always"
-        ended = [self.status(parent) for parent in options.after if parent not in waiting.unmet]
-        good = len(ended) if any_end else sum(status == Status.SUCCEEDED for status in ended)
-        needed = 1 if any_one else len(options.after)
-        if good >= needed:
-            return "met"
-        possible = good + len(waiting.unmet) >= needed
-        return "unmet" if possible else "impossible"
 
     def queue(self, task: Task, event: str, now: float) -> None:
         """Give the task to the scheduler."""
@@ -225,6 +260,8 @@ class Life:
             self._expire(task, now)
         elif ended.end == AttemptEnd.RETURNED:
             self._tell(task, "returned", "given back unstarted", now)
+            # Stored, because the next controller must not take the number of the attempt that follows for a stranger's.
+            self.turn.store(self._update(task))
             self.requeue(task, "give_back", now)
         else:
             error = ended.error or ErrorInfo(Reason.EXCEPTION, "the attempt failed without a word")
@@ -343,14 +380,29 @@ class Life:
         self.turn.due.ended.append(task)
         self.state.counters[f"tasks.{status}"] += 1
         if task.id in self.state.dependents:
-            self._release_dependents(task, now)
+            self._release_dependents(task.id, status, now)
 
-    def _release_dependents(self, task: Task, now: float) -> None:
-        for child_id in self.state.dependents.pop(task.id):
+    def _release_dependents(self, task_id: TaskId, status: Status | None, now: float) -> None:
+        """Tell those that come after a task of its end; None: that there never was such a task."""
+        # A queue instead of recursion: a chain of 100,000 tasks may end because its first one did.
+        self._ends.append((task_id, status))
+        if self._cascading:
+            return
+        self._cascading = True
+        try:
+            while self._ends:
+                self._release_dependents_of(*self._ends.popleft(), now)
+        finally:
+            self._cascading = False
+
+    def _release_dependents_of(self, parent: TaskId, status: Status | None, now: float) -> None:
+        for child_id in self.state.dependents.pop(parent, ()):
             child = self.state.tasks.get(child_id)
-            if child is not None and isinstance(child.state, Waiting):
-                child.state.unmet.discard(task.id)
-                self._check_waiting(child, now)
+            if child is None or not isinstance(child.state, Waiting) or parent not in child.state.unmet:
+                continue
+            child.state.unmet.discard(parent)
+            self._note_parent(child.options, child.state, parent, status)
+            self._check_waiting(child, now)
 
     def forget(self, task: Task) -> None:
         """The end is stored: from now on only the store knows the task, and memory its status for a while."""
@@ -364,13 +416,22 @@ class Life:
             if not job.tasks:
                 del self.state.jobs[name]
 
-    def discard(self, tasks: Iterable[Task]) -> None:
+    def discard(self, tasks: Iterable[Task], now: float) -> None:
         """Undo an admission that could not be stored."""
         for task in tasks:
             self.withdraw(task)
-            if self.state.tasks.get(task.id) is task:
-                self.forget(task)
-                self.recent.pop(task.id, None)
+            if self.state.tasks.get(task.id) is not task:
+                continue
+            self.forget(task)
+            self.recent.pop(task.id, None)
+            if task.attempt:
+                # If it is submitted once more, what a runtime still says of this attempt must not be taken for its word
+                # on the next one.
+                if len(self._discarded) >= REMEMBERED_ENDS:
+                    self._discarded.clear()
+                self._discarded[task.id] = max(task.attempt, task.highest)
+            if task.id in self.state.dependents:
+                self._release_dependents(task.id, None, now)
 
     # ------------------------------------------------------------------------------------------- time
 
@@ -402,14 +463,14 @@ class Life:
         if not isinstance(waiting, Waiting) or now < waiting.until:
             return
         if waiting.why == "recovering":
-            waiting.why = "delay"
-        if not waiting.unmet:
-            self._check_waiting(task, now)
+            waiting.why = "retry"  # nobody has it; its dependencies were met before
+        self._check_waiting(task, now)
 
     def _update(self, task: Task, until: float = 0.0) -> UpdateTask:
         not_before = until + self.wall_offset if until else 0.0
         story = encode_story(task.story) if task.story else b""
-        return UpdateTask(task.id, task.attempt, task.failures, task.losses, not_before, story)
+        attempt = max(task.attempt, task.highest)
+        return UpdateTask(task.id, attempt, task.failures, task.losses, not_before, story)
 
     def _set_timer(self, when: float, kind: str, task_id: TaskId) -> None:
         self._timer_count += 1

@@ -15,6 +15,9 @@ from headway_controller.placement import Scheduler
 from headway_controller.state import ControllerState, Task, status_of
 from headway_controller.turn import Turn
 
+MESSAGE_CHANGES = 1_000
+"""Changes in one message: a job of a million tasks that is cancelled must not make a header that nobody reads."""
+
 LEAST_SHARE = 0.1
 LEAST_SECONDS = 1.0
 """An expected wait is told again when it has moved by more than this share of itself, or by more than so many seconds."""
@@ -74,7 +77,9 @@ class News:
         if self._changes:
             changes, self._changes = self._changes, {}
             for topic, found in changes.items():
-                self._turn.send("*" + topic, Event(topic, "changed", {"changes": found}))
+                for start in range(0, len(found), MESSAGE_CHANGES):
+                    part = found[start : start + MESSAGE_CHANGES]
+                    self._turn.send("*" + topic, Event(topic, "changed", {"changes": part}))
 
 
 def _has_moved(told: Estimate, present: Estimate) -> bool:

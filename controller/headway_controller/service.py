@@ -26,7 +26,7 @@ from headway_controller.desk import Desk
 from headway_controller.effects import Effect, Note, ReadOutcomes, Send, Write
 from headway_controller.estimates import LearnedPredictor
 from headway_controller.placement import Scheduler
-from headway_controller.store import DropTasks, Receipt, SaveState, StoredTask, open_store
+from headway_controller.store import Receipt, SaveState, StoredTask, open_store
 from headway_controller.verbs import Verbs
 from headway_controller.views import outcome_of_stored
 
@@ -218,12 +218,14 @@ class ControllerService:
         core = self.core
         for source, message, frames in messages:
             name = source.decode("utf-8", "replace")
-            if isinstance(message, Submit) and (unknown := core.audience.unknown_ids(message)):
-                # A look-up by key takes microseconds; a thread would let later messages overtake this one.
-                core.life.remember(self._find_statuses(unknown))
             try:
+                if isinstance(message, Submit) and (unknown := core.audience.unknown_ids(message)):
+                    # A look-up by key takes microseconds; a thread would let later messages overtake this one.
+                    core.life.remember(self._find_statuses(unknown))
                 if not core.on_message(name, message, frames, now):
                     self._ask(name, message, frames)
+            except StoreError as error:
+                self._perform(Send(name, Denied(getattr(message, "request", 0), Code.STORE, str(error))))
             except Exception as error:
                 # A defect of ours, met by one message: the others of this wake-up must not pay for it.
                 core.state.counters["messages.failed"] += 1
@@ -374,8 +376,8 @@ class ControllerService:
         now = time.time()
         expired = await self.read(self.store.find_expired, now, self._retention)
         if expired:
-            self.core.state.counters["tasks.purged"] += len(expired)
-            self.store.write([DropTasks(expired)])
+            self.core.state.counters["tasks.purged"] += len(self.core.drop(expired))
+            self._finish()
         await self.read(self.store.sweep_blobs, now - BLOB_AGE)
         self._save_learned()
 

@@ -27,7 +27,13 @@ class Waiting(msgspec.Struct, gc=False):
     since: float
     until: float = 0.0
     unmet: set[TaskId] = set()
-    why: str = ""
+    why: str = ""  # "dependencies", "delay", "retry", "recovering"
+    met: int = 0
+    """Parents that ended as it was asked. Counted, and not looked up again: a task may wait longer than the memory of
+    ended tasks lasts, and for a hundred thousand parents."""
+
+    bar: str = ""
+    """Why one of the parents cannot count any more; empty: there is none such."""
 
 
 class Queued(msgspec.Struct, frozen=True, gc=False):
@@ -72,6 +78,13 @@ class Task(msgspec.Struct):
     state: State
     attempt: int = 0
     """The number given last; reports of lower ones are fenced."""
+
+    over: int = 0
+    """The highest attempt whose end was heard: a report of it that comes once more says nothing new. An attempt that
+    was lost is not among them, for it may still be going on."""
+
+    highest: int = 0
+    """The highest number that a runtime was heard to use, if it is beyond ``attempt``: it is not given out again."""
 
     failures: int = 0
     losses: int = 0
@@ -121,6 +134,9 @@ class Runtime:
     state: str = "online"  # "online", "draining", "offline"
     outbox: Outbox[Assignment] = field(default_factory=Outbox)
     held: dict[TaskId, int] = field(default_factory=dict)
+    ending: dict[TaskId, int] = field(default_factory=dict)
+    """Attempts that it said are over and whose reports have not come yet."""
+
     digest: int = 0
     mismatches: int = 0
     inventory_at: float = 0.0

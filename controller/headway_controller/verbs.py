@@ -13,7 +13,6 @@ from headway_bus.messages import (
     BlobHave,
     BlobPart,
     BlobPut,
-    Changed,
     Control,
     ControllerState,
     Message,
@@ -53,10 +52,8 @@ class Verbs:
 
     async def _purge(self, client: str, ask: Purge, frames: list[Bytes]) -> Answer | None:
         refused: list[tuple[str, str]] = []
-        core = self._shell.core
         stored = await self._ended(ask.tasks, ask.job, refused, with_payload=False)
-        gone = [each.task for each in stored]
-        core.purge(client, Changed(ask.request, len(gone), refused), gone)
+        self._shell.core.purge(client, ask.request, [each.task for each in stored], refused)
         self._finish()
         return None
 
