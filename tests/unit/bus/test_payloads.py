@@ -156,7 +156,7 @@ class Word(str):
         (object(), "an object has no form on the wire; supported: None, bool, int"),
         ("\ud800", "lone surrogates"),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_refusal_says_what_to_do(value: Any, advice: str) -> None:
     with pytest.raises(CannotEncode, match=f"^the value: .*{advice}"):
