@@ -1,0 +1,165 @@
+"""What is seen from outside: which code ran when and where, what was accepted, which ends were told.
+
+Promises that can be judged at once are judged here; ``broken`` holds what was found.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from headway_bus.ids import AttemptKey, TaskId, short_text
+from headway_bus.messages import Message, Report, Settled, TasksEnded
+from headway_bus.records import AttemptEnd, Outcome, Reason
+
+from .disk import Disk
+
+End = tuple[str, int, bytes]
+
+
+@dataclass(slots=True)
+class Execution:
+    """One run of the user's code."""
+
+    number: int
+    task: TaskId
+    attempt: int
+    runtime: str
+    begin: float
+    end: float | None = None
+
+    @property
+    def result(self) -> bytes:
+        """What it returns if it succeeds: no two executions return the same."""
+        return f"{short_text(self.task)}/{self.attempt} on {self.runtime}, execution {self.number}".encode()
+
+    def __str__(self) -> str:
+        return f"execution {self.number} of {short_text(self.task)}/{self.attempt} on {self.runtime}"
+
+
+@dataclass
+class Ledger:
+    """Notes of one world."""
+
+    disk: Disk
+    durability: str
+    present_attempt: Callable[[TaskId], int]
+    """The number of the attempt that the living controller takes for the present one; 0: it does not know the task."""
+
+    broken: list[str] = field(default_factory=list)
+    counters: Counter[str] = field(default_factory=Counter)
+    executions: dict[TaskId, list[Execution]] = field(default_factory=lambda: defaultdict(list))
+    accepted: set[TaskId] = field(default_factory=set)
+    told: dict[TaskId, End] = field(default_factory=dict)
+    memory_lost: bool = False
+    """A store in memory has gone with its controller."""
+
+    _lost: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    _registered: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    _controllers: list[tuple[float, float]] = field(default_factory=list)
+    _reports: dict[tuple[str, int], list[AttemptKey]] = field(default_factory=dict)
+    _numbers: int = 0
+
+    # -------------------------------------------------------------------------------------- executions
+
+    def begun(self, key: AttemptKey, runtime: str, now: float) -> Execution:
+        """The user's code of this attempt starts: nothing of the same task may run elsewhere (I3)."""
+        task, attempt = key
+        self._numbers += 1
+        execution = Execution(self._numbers, task, attempt, runtime, now)
+        for earlier in self.executions[task]:
+            if earlier.end is None and not self._is_given_up(earlier, now):
+                self.broken.append(f"{execution} began at {now:.3f} while {earlier} still ran, which nobody gave up")
+        self.executions[task].append(execution)
+        self.counters["executions"] += 1
+        return execution
+
+    def over(self, execution: Execution, now: float) -> None:
+        execution.end = now
+
+    def _is_given_up(self, execution: Execution, now: float) -> bool:
+        """Whether a controller had reason to take that execution for lost."""
+        runtime = execution.runtime
+        if any(lost >= execution.begin for lost in self._lost[runtime]):
+            return True
+        for start, patience in self._controllers:
+            if execution.begin < start and start + patience <= now:
+                heard = [when for when in self._registered[runtime] if start <= when <= start + patience]
+                if not heard:
+                    return True
+        return False
+
+    # -------------------------------------------------------------------------------------- the controller
+
+    def controller_started(self, now: float, patience: float) -> None:
+        self._controllers.append((now, patience))
+        self._reports.clear()
+
+    def registered(self, runtime: str, now: float) -> None:
+        self._registered[runtime].append(now)
+
+    def noted(self, event: str, fields: dict[str, Any], now: float) -> None:
+        """A line of the controller's log."""
+        if event in ("runtime lost", "runtime left"):
+            self._lost[fields["runtime"]].append(now)
+        self.counters[f"note: {event}"] += 1
+
+    def heard(self, source: str, message: Message) -> None:
+        """The controller hears a report."""
+        if isinstance(message, Report):
+            good = [(each.task, each.attempt) for each in message.ended if each.end is AttemptEnd.SUCCEEDED]
+            self._reports[(source, message.batch)] = good
+
+    def said(self, target: str, message: Message) -> None:
+        """The controller says something that it may only say when it is stored (I1, I2)."""
+        if isinstance(message, TasksEnded):
+            for outcome in message.outcomes:
+                self._judge_told(outcome)
+        elif isinstance(message, Settled):
+            for batch in message.batches:
+                for task, attempt in self._reports.get((target, batch), ()):
+                    self._judge_settled(task, attempt)
+
+    def _judge_told(self, outcome: Outcome) -> None:
+        row = self.disk.rows.get(outcome.task)
+        if is_unknown(outcome):
+            # "Not known" is true only if it is not there.
+            if row is not None:
+                self.broken.append(f"{short_text(outcome.task)} is stored and was called unknown: {outcome.error}")
+            return
+        if row is None or row.end is None or (row.end.status, row.end.attempt) != (outcome.status, outcome.attempt):
+            self.broken.append(f"the end {outcome.status} of {short_text(outcome.task)} was told and is not stored")
+
+    def _judge_settled(self, task: TaskId, attempt: int) -> None:
+        row = self.disk.rows.get(task)
+        if row is not None and row.end is None and self.present_attempt(task) == attempt:
+            self.broken.append(f"the success of {short_text(task)}/{attempt} was settled and is not stored")
+
+    # -------------------------------------------------------------------------------------- clients
+
+    def admitted(self, task: TaskId) -> None:
+        """A client hears that its task is accepted (I1)."""
+        self.accepted.add(task)
+        if task not in self.disk.rows and not self.memory_lost:
+            self.broken.append(f"{short_text(task)} was accepted and is not stored")
+
+    def ended(self, task: TaskId, outcome: Outcome, data: bytes) -> None:
+        """A client hears of an end (I2): it is everybody's."""
+        self.counters["ends told"] += 1
+        if is_unknown(outcome):
+            self.counters["ends told as unknown"] += 1
+            if task in self.accepted and not self.memory_lost:
+                self.broken.append(f"{short_text(task)} was accepted, and a client is told that it is not known")
+            return
+        end = (str(outcome.status), outcome.attempt, data)
+        if self.told.setdefault(task, end) != end and not self.memory_lost:
+            self.broken.append(f"two ends were told of {short_text(task)}: {self.told[task]} and {end}")
+
+
+def is_unknown(outcome: Outcome) -> bool:
+    """Whether a client is told that nobody knows the task."""
+    return outcome.attempt == 0 and outcome.error is not None and "does not know" in outcome.error.message and (
+        outcome.error.reason is Reason.LOST
+    )  # fmt: skip
