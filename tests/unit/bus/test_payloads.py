@@ -64,7 +64,7 @@ VALUES: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("value", VALUES, ids=repr)
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
 def test_value_comes_back_as_it_was(value: Any) -> None:
     back = payloads.decode(payloads.encode(value))
     assert back == value
