@@ -11,14 +11,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterable
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 from headway.client import Client
+from headway.private_hub import kill_tree
 from headway_bus.errors import BusError
 
 START_PATIENCE = 30.0
@@ -26,20 +25,6 @@ START_PATIENCE = 30.0
 
 STOP_PATIENCE = 20.0
 """Seconds between TERM and KILL: the bus drains its runtime meanwhile."""
-
-_BIND_TO_PARENT = """
-import ctypes, os, runpy, shutil, signal, sys
-parent, folder = int(sys.argv.pop(1)), sys.argv.pop(1)
-with __import__("contextlib").suppress(OSError, AttributeError):
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: a program that is killed leaves no bus behind
-if os.getppid() != parent:
-    sys.exit("the program that started this bus is gone")
-try:
-    runpy.run_module("headway", run_name="__main__", alter_sys=True)
-finally:
-    if os.getppid() != parent:
-        shutil.rmtree(folder, ignore_errors=True)
-"""
 
 
 def local(
@@ -77,7 +62,7 @@ class _Hub:
         self._ready, writing = os.pipe()
         self._output = (folder / "output.log").open("w+b")
         try:
-            self._process = _start_and_keep(
+            self._process = subprocess.Popen(
                 _command(folder, slots, writing),
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
@@ -116,8 +101,7 @@ class _Hub:
             try:
                 self._process.wait(STOP_PATIENCE)
             except subprocess.TimeoutExpired:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self._process.pid, signal.SIGKILL)
+                kill_tree(self._process.pid)
                 self._process.wait()
         if not self._output.closed:
             self._output.close()
@@ -130,32 +114,11 @@ class _Hub:
         return self._output.read()[-4000:].decode("utf-8", "replace").strip() or "(nothing)"
 
 
-def _start_and_keep(command: list[str], **settings: Any) -> subprocess.Popen[bytes]:
-    """Start a process from a thread that lives as long as it does.
-
-    The kernel's notice of the parent's death is one of the death of the parent's *thread*: had it been started from a
-    thread of the caller's, the bus would end with that.
-    """
-    started: Future[subprocess.Popen[bytes]] = Future()
-
-    def keep() -> None:
-        try:
-            process = subprocess.Popen(command, **settings)
-        except BaseException as error:
-            started.set_exception(error)
-            return
-        started.set_result(process)
-        process.wait()
-
-    threading.Thread(target=keep, name="headway-local", daemon=True).start()
-    return started.result()
-
-
 def _command(folder: Path, slots: float | None, ready: int) -> list[str]:
     options: list[Any] = ["up", "--bind", "tcp://127.0.0.1:*", "--state", folder / "state", "--ready-fd", ready]
     if slots is not None:
         options += ["--slots", f"{slots:g}"]
-    return [sys.executable, "-c", _BIND_TO_PARENT, str(os.getpid()), str(folder), *map(str, options)]
+    return [sys.executable, "-m", "headway.private_hub", str(os.getpid()), str(folder), *map(str, options)]
 
 
 def _environment(path: Iterable[str | Path], by_value: bool) -> dict[str, str]:

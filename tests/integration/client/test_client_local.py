@@ -211,6 +211,17 @@ input()
         program.stdin.close()
         program.stdout.close()
 
+    def test_a_hub_that_does_not_end_is_killed_with_all_that_it_started(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("headway.local.STOP_PATIENCE", 0.1)
+        others = set(psutil.Process().children(recursive=True))
+        with headway.local(slots=1) as bus:
+            bus.submit("time:sleep", 600)
+            processes = set(psutil.Process().children(recursive=True)) - others
+            (hub,) = [process for process in processes if "headway.private_hub" in process.cmdline()]
+            hub.suspend()
+        _gone, alive = psutil.wait_procs(processes, timeout=60)
+        assert alive == []
+
     def test_a_bus_that_cannot_start_says_what_it_wrote(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HEADWAY_BROKER_MAX_PEERS", "nonsense")
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
