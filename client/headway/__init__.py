@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from headway.bus import Bus, connect
     from headway.client import Client
     from headway.client_task import ClientTask
-    from headway.context import context, log, metric, progress
     from headway.executor import Executor
-    from headway.local import local
+    from headway.in_task import context, log, metric, progress
+    from headway.private_bus import local
     from headway.task import Prediction, Task
     from headway.waiting import as_completed, gather, wait
     from headway_bus.errors import (
@@ -93,9 +93,9 @@ _HOMES = {
     "headway.bus": ("Bus", "connect"),
     "headway.client": ("Client",),
     "headway.client_task": ("ClientTask",),
-    "headway.context": ("context", "log", "metric", "progress"),
+    "headway.in_task": ("context", "log", "metric", "progress"),
     "headway.executor": ("Executor",),
-    "headway.local": ("local",),
+    "headway.private_bus": ("local",),
     "headway.task": ("Prediction", "Task"),
     "headway.waiting": ("as_completed", "gather", "wait"),
 }

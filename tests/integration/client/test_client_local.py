@@ -212,7 +212,7 @@ input()
         program.stdout.close()
 
     def test_a_hub_that_does_not_end_is_killed_with_all_that_it_started(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("headway.local.STOP_PATIENCE", 0.1)
+        monkeypatch.setattr("headway.private_bus.STOP_PATIENCE", 0.1)
         others = set(psutil.Process().children(recursive=True))
         with headway.local(slots=1) as bus:
             bus.submit("time:sleep", 600)

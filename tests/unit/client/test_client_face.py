@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pkgutil
 import subprocess
 import sys
 
@@ -22,6 +23,12 @@ def test_all_is_what_was_promised_and_every_name_is_there() -> None:
     assert set(NAMES) <= set(dir(headway))
     for name in NAMES:
         assert getattr(headway, name) is not None
+
+
+def test_no_public_name_is_a_modules_too() -> None:
+    """Importing the module would put it in the name's place: ``headway.context`` would be no function any more."""
+    modules = {module.name for module in pkgutil.iter_modules(headway.__path__)}
+    assert modules & set(NAMES) == set()
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
