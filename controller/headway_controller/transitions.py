@@ -32,12 +32,10 @@ TABLE: dict[tuple[type, str], type] = {
     (Waiting, "fail"): Ended,
     (Waiting, "cancel"): Ended,
     (Waiting, "expire"): Ended,
-    (Waiting, "succeed"): Ended,  # a late report of an attempt that was given up but not yet followed by another
-    (Waiting, "retry"): Waiting,
     (Queued, "assign"): Assigned,
     (Queued, "adopt"): Running,
     (Queued, "adopt_unstarted"): Assigned,
-    (Queued, "succeed"): Ended,  # as above
+    (Queued, "succeed"): Ended,  # a late report of an attempt that was given up but not yet followed by another
     (Queued, "fail"): Ended,
     (Queued, "retry"): Waiting,
     (Queued, "cancel"): Ended,
