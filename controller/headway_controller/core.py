@@ -98,6 +98,7 @@ class Controller:
             case DrainRuntime():
                 self.audience.on_drain(source, message, now)
             case RuntimeLeaving():
+                self.fleet.on_leaving(source)
                 self.turn.note("info", "runtime leaves", runtime=source, reason=message.reason)
             case PeerChanged() | Peers() | TopicsChanged() | Undeliverable() | Rejected():
                 self._on_broker(message, now)
@@ -298,7 +299,8 @@ class Controller:
             if isinstance(task.state, Assigned | Running):
                 runtime = state.runtimes.get(task.state.runtime)
                 assert runtime is not None and runtime.state != "offline", f"{text_of(task_id)} is on a lost runtime"
-                assert runtime.held.get(task_id) == task.attempt or isinstance(task.state, Running), text_of(task_id)
+                key = (task_id, task.attempt)
+                assert key in runtime.held or key in runtime.ending, f"{text_of(task_id)} is not booked on its runtime"
             if task.options.job:
                 assert task_id in state.jobs[task.options.job].tasks, f"{text_of(task_id)} is missing from its job"
         for name, job in state.jobs.items():

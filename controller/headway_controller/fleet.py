@@ -58,6 +58,13 @@ ASSIGN_COUNT = 1_000
 MAX_ROUND_TRIP = 3_600.0
 """Seconds; whoever says more has measured something else."""
 
+SETTLE_BATCHES = 16
+"""Reports that are settled together. A runtime needs nobody's word to go on, so the word waits for company or the next tick:
+in between, a message of its own for each cost the round trip of a single task a tenth."""
+
+SETTLE_BYTES = 4 * 1024 * 1024
+"""Bytes of results after which the runtime is let go of them at once."""
+
 LATE = 0.5
 """Heartbeats that one may be late before it counts as missed."""
 
@@ -82,6 +89,8 @@ class Fleet:
         self.missed = missed
         self.logs_per_task = 10_000
         """Records kept of a task; what is beyond is counted and dropped."""
+
+        self.settle_batches = SETTLE_BATCHES
 
     # ------------------------------------------------------------------------------------------- coming and going
 
@@ -127,31 +136,31 @@ class Fleet:
         stop: list[AttemptKey] = []
         forget: list[AttemptKey] = []
         expiring: list[AttemptKey] = []
-        claimed: set[TaskId] = set()
+        claimed: set[AttemptKey] = set()
         for held in message.held:
             key = (held.task, held.attempt)
             task = self.state.tasks.get(held.task)
             over = held.phase == "ended"
             if not over:
-                self._hold(runtime, *key)
+                self._hold(runtime, key)
             if task is None or not self._adopt(task, name, held.attempt, held.phase, sound_seconds(held.age), now):
                 if not over:
                     stop.append(key)
                 elif task is None or task.attempt != held.attempt:
                     forget.append(key)  # the present one's end may not be stored yet: its report is settled when it is
                 continue
-            claimed.add(held.task)
+            claimed.add(key)
             if over:
-                runtime.ending[held.task] = held.attempt
+                runtime.ending[key] = None
             elif task.cancelling:
                 stop.append(key)  # the word to stop may have been lost with the connection
             elif task.expiring and isinstance(task.state, Assigned):
                 expiring.append(key)
-        for task_id, attempt in before.items():
-            if (task_id, attempt) in on_their_way:
-                self._hold(runtime, task_id, attempt)
-            elif task_id not in claimed:
-                self._lose_attempt(name, task_id, attempt, "its runtime no longer has it", now)
+        for key in before:
+            if key in on_their_way:
+                self._hold(runtime, key)
+            elif key not in claimed:
+                self._lose_attempt(name, *key, "its runtime no longer has it", now)
         self.turn.send(name, Registered(self.state.instance, stop, forget))
         self.take_back(name, expiring)
         if stop:
@@ -217,6 +226,7 @@ class Fleet:
         """Runtimes that have been silent for too long are lost with everything that they hold."""
         limit = now - self.heartbeat * (self.missed + LATE)
         for runtime in list(self.state.runtimes.values()):
+            self._tell_settled(runtime)
             if runtime.state != "offline" and runtime.seen < limit:
                 self._lose(runtime, now, f"no heartbeat for {now - runtime.seen:.1f} s")
 
@@ -238,7 +248,7 @@ class Fleet:
         else:
             self.state.counters["runtimes.lost"] += 1
             self.turn.note("warning", "runtime lost", runtime=name, reason=why, attempts=len(held))
-        for task_id, attempt in held.items():
+        for task_id, attempt in held:
             self._lose_attempt(name, task_id, attempt, f"{name}: {why}", now)
 
     def _lose_attempt(self, name: str, task_id: TaskId, attempt: int, why: str, now: float) -> None:
@@ -256,8 +266,9 @@ class Fleet:
             for start in range(0, len(commit.tasks), ASSIGN_COUNT):
                 self._assign(runtime, commit.options, commit.tasks[start : start + ASSIGN_COUNT], now)
         for name, task_ids in self.scheduler.take_backs(now):
-            held = self.state.runtimes[name].held
-            self.take_back(name, [(task_id, held[task_id]) for task_id in task_ids if task_id in held])
+            held, tasks = self.state.runtimes[name].held, self.state.tasks
+            keys = [(task_id, tasks[task_id].attempt) for task_id in task_ids if task_id in tasks]
+            self.take_back(name, [key for key in keys if key in held])
 
     def _assign(self, runtime: Runtime, options: Options, task_ids: Sequence[TaskId], now: float) -> None:
         tasks, name, change = self.state.tasks, runtime.info.name, self.life.change
@@ -271,7 +282,7 @@ class Fleet:
             task.runtime = name
             change(task, "assign", state, now)
             task.started = 0.0
-            runtime.held[task_id] = task.attempt
+            runtime.held[(task_id, task.attempt)] = None
             digest ^= digest_of(task_id, task.attempt)
             attempts.append((task_id, task.attempt, pack_value(task.payload, frames)))
             size += size_of(task.payload)
@@ -330,7 +341,7 @@ class Fleet:
         self.life.news.on_runtime(name, runtime.state, "", now + self.life.wall_offset)
         self.turn.send(name, SetDrain(drain))
         if drain:
-            self.take_back(name, list(runtime.held.items()))
+            self.take_back(name, list(runtime.held))
 
     # ------------------------------------------------------------------------------------------- reports
 
@@ -357,13 +368,35 @@ class Fleet:
             self._on_ended(runtime, ended, frames, now)
         if message.logs or message.dropped:
             self._on_logs(message.logs, {TaskId(task): count for task, count in message.dropped.items()})
+        if frames:
+            runtime.settled_bytes += sum(map(len, frames))
         self.turn.due.settled.setdefault((name, runtime.instance), []).append(message.batch)
 
     def settle(self, name: str, instance: bytes, batches: list[int]) -> None:
         """These reports are stored: the runtime may forget them, if it is still the one that sent them."""
         runtime = self.state.runtimes.get(name)
-        if runtime is not None and runtime.instance == instance:
-            self.turn.send(name, Settled(batches))
+        if runtime is None or runtime.instance != instance:
+            return
+        runtime.settled += batches
+        if (
+            len(runtime.settled) >= self.settle_batches
+            or runtime.settled_bytes >= SETTLE_BYTES
+            or runtime.leaving
+            or runtime.state != "online"
+        ):
+            self._tell_settled(runtime)
+
+    def on_leaving(self, name: str) -> None:
+        """The runtime drains and leaves when everything is settled: from now on it is told at once."""
+        runtime = self.state.runtimes.get(name)
+        if runtime is not None:
+            runtime.leaving = True
+            self._tell_settled(runtime)
+
+    def _tell_settled(self, runtime: Runtime) -> None:
+        if runtime.settled:
+            batches, runtime.settled, runtime.settled_bytes = runtime.settled, [], 0
+            self.turn.send(runtime.info.name, Settled(batches))
 
     def _free(self, runtime: Runtime, ends: Sequence[AttemptEnded], now: float) -> None:
         """Give the room of these attempts back to the scheduler, all at once: it learns their durations together."""
@@ -391,11 +424,11 @@ class Fleet:
 
     def _on_ended(self, runtime: Runtime, ended: AttemptEnded, frames: Sequence[Bytes], now: float) -> None:
         name = runtime.info.name
-        if runtime.held.get(ended.task) == ended.attempt:
-            del runtime.held[ended.task]
-            runtime.digest ^= digest_of(ended.task, ended.attempt)
-        if runtime.ending.get(ended.task) == ended.attempt:
-            del runtime.ending[ended.task]
+        key = (ended.task, ended.attempt)
+        if key in runtime.held:
+            del runtime.held[key]
+            runtime.digest ^= digest_of(*key)
+        runtime.ending.pop(key, None)
         task = self.state.tasks.get(ended.task)
         if (
             task is None
@@ -468,9 +501,11 @@ class Fleet:
             self.turn.note("warning", "digest never matches", runtime=runtime.info.name, inventories=runtime.mismatches)
         self.turn.send(runtime.info.name, SendInventory("the digests differ"))
 
-    def _hold(self, runtime: Runtime, task_id: TaskId, attempt: int) -> None:
-        runtime.held[task_id] = attempt
-        runtime.digest ^= digest_of(task_id, attempt)
+    @staticmethod
+    def _hold(runtime: Runtime, key: AttemptKey) -> None:
+        if key not in runtime.held:
+            runtime.held[key] = None
+            runtime.digest ^= digest_of(*key)
 
     @staticmethod
     def _is_present(task: Task, name: str, attempt: int) -> bool:

@@ -133,8 +133,10 @@ class Runtime:
     since: float
     state: str = "online"  # "online", "draining", "offline"
     outbox: Outbox[Assignment] = field(default_factory=Outbox)
-    held: dict[TaskId, int] = field(default_factory=dict)
-    ending: dict[TaskId, int] = field(default_factory=dict)
+    held: dict[AttemptKey, None] = field(default_factory=dict)
+    """By attempt and not by task: one that is being stopped may be there beside the next one of the same task."""
+
+    ending: dict[AttemptKey, None] = field(default_factory=dict)
     """Attempts that it said are over and whose reports have not come yet."""
 
     digest: int = 0
@@ -142,6 +144,13 @@ class Runtime:
     inventory_at: float = 0.0
     """Not before this time is it asked for its inventory again."""
 
+    settled: list[int] = field(default_factory=list)
+    """Reports that are stored, which it will be told."""
+
+    settled_bytes: int = 0
+    """Results that it keeps until then."""
+
+    leaving: bool = False
     round_trip: float = 0.0
     running: int = 0
     succeeded: int = 0

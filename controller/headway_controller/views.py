@@ -123,7 +123,7 @@ def state_of_runtime(
     runtime: Runtime, state: ControllerState, scheduler: Scheduler, now: float, wall_offset: float
 ) -> RuntimeState:
     """A runtime with what it has at the moment."""
-    held = [state.tasks.get(task_id) for task_id in runtime.held]
+    held = [state.tasks.get(task_id) for task_id, _ in runtime.held]
     running = sum(task is not None and isinstance(task.state, Running) for task in held)
     used = sum(task.options.requirements.slots for task in held if task is not None and isinstance(task.state, Running))
     book = scheduler.fleet.books.get(runtime.info.name)

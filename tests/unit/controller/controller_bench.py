@@ -130,6 +130,7 @@ class Bench:
         self.now = 1000.0
         self.books = books if books is not None else Books()
         self.controller = Controller(b"instance", Scheduler(), wall_offset=WALL, **settings)
+        self.controller.fleet.settle_batches = 1  # at once; that they wait for company has a test of its own
         self.controller.fleet.settle_batches = 1  # at once, so that each test sees what its own report led to
         self.sent: list[Sent] = []
         self.notes: list[Note] = []
@@ -305,7 +306,7 @@ class Bench:
         """A heartbeat that agrees with what the controller thinks, unless told otherwise."""
         runtime = self.controller.state.runtimes[name]
         if held is None:
-            held = list(runtime.held.items())
+            held = list(runtime.held)
         digest = 0
         for key in held:
             digest ^= digest_of(*key)

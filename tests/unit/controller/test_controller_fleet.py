@@ -1,0 +1,574 @@
+"""Runtimes: registering, what they hold, heartbeats, reports that are late, repeated, wrong or from the past."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from controller_bench import CLIENT, RUNTIME, Bench, broken, options, task_id
+
+from headway_bus import messages as m
+from headway_bus.ids import text_of
+from headway_bus.records import (
+    AttemptEnd,
+    Code,
+    Ended,
+    Held,
+    LogRecord,
+    Reason,
+    Requirements,
+    Retry,
+    RuntimeInfo,
+    Started,
+    Status,
+)
+from headway_controller.state import Running
+
+KEY = (task_id(1), 1)
+
+
+def assigned(**fields: Any) -> Bench:
+    """Task 1 is leased to the runtime, and the runtime has said so."""
+    bench = Bench()
+    bench.join()
+    bench.submit(1, **fields)
+    assert bench.take_assigned() == [KEY]
+    bench.beat()
+    return bench
+
+
+def through(bench: Bench, name: str = RUNTIME) -> int:
+    return bench.controller.state.runtimes[name].outbox.last_number
+
+
+class TestFencing:
+    def test_a_report_of_an_older_attempt_changes_nothing_but_is_settled(self) -> None:
+        bench = Bench()
+        bench.join("first")
+        bench.submit(1)
+        bench.take_assigned("first")
+        bench.join("second")
+        bench.wait_beating(60.0, "second")
+        assert bench.take_assigned("second") == [(task_id(1), 2)]
+        assert bench.join("first").stop == []
+        bench.end(1, 1, name="first", result=b"old")
+        assert bench.status(1) == Status.ASSIGNED
+        assert bench.counters["reports.fenced"] == 1
+        bench.end(1, 2, name="second", result=b"new")
+        assert bench.take_outcomes()[0].result == b"new"
+        bench.emptiness_check()
+
+    def test_a_report_by_another_runtime_changes_nothing(self) -> None:
+        bench = assigned()
+        bench.join("other")
+        bench.end(1, 1, name="other")
+        assert bench.status(1) == Status.ASSIGNED
+        assert bench.counters["reports.fenced"] == 1
+
+    def test_a_start_that_comes_after_the_end_changes_nothing(self) -> None:
+        bench = assigned()
+        bench.end(1)
+        bench.take_ends()
+        bench.start(1)
+        assert bench.status(1) == Status.SUCCEEDED
+        bench.emptiness_check()
+
+    def test_a_report_that_comes_twice_ends_the_task_once(self) -> None:
+        bench = assigned()
+        for _ in range(2):
+            bench.end(1, result=b"42")
+        assert bench.take_ends() == {task_id(1): Status.SUCCEEDED}
+        assert bench.counters["tasks.succeeded"] == 1
+        bench.emptiness_check()
+
+    def test_the_same_end_twice_in_one_report_counts_once(self) -> None:
+        bench = assigned()
+        end = Ended(task_id(1), 1, AttemptEnd.SUCCEEDED, 1.0, b"42")
+        bench.report(ended=[end, end])
+        assert bench.take_ends() == {task_id(1): Status.SUCCEEDED}
+        bench.emptiness_check()
+
+    def test_two_different_ends_of_one_attempt_the_first_counts(self) -> None:
+        bench = assigned()
+        bench.report(
+            ended=[
+                Ended(task_id(1), 1, AttemptEnd.SUCCEEDED),
+                Ended(task_id(1), 1, AttemptEnd.FAILED, error=broken()),
+            ]
+        )
+        assert bench.take_ends() == {task_id(1): Status.SUCCEEDED}
+
+    def test_a_report_of_an_unknown_task_is_settled_and_counted(self) -> None:
+        bench = assigned()
+        bench.end(77)
+        assert bench.counters["reports.fenced"] == 1
+        bench.emptiness_check()
+
+    def test_a_report_before_the_registration_is_neither_believed_nor_settled(self) -> None:
+        bench = assigned()
+        later = bench.restarted()
+        later.recover()
+        later._roles[RUNTIME] = "runtime"
+        later.tell(RUNTIME, m.Report(1, ended=[Ended(*KEY, AttemptEnd.SUCCEEDED)]))
+        later.take(RUNTIME, m.SendInventory)
+        later.emptiness_check()
+        assert later.counters["reports.unregistered"] == 1
+
+    def test_a_late_report_of_a_lost_attempt_is_welcome_while_no_other_has_begun(self) -> None:
+        bench = assigned()
+        bench.controller.pause(True)
+        bench.join(assigned=through(bench))  # it does not have it any more
+        assert (bench.status(1), bench.task(1).losses) == (Status.QUEUED, 1)
+        bench.end(1, result=b"42")
+        assert bench.take_outcomes()[0].result == b"42"
+        assert bench.counters["reports.late"] == 1
+
+    def test_a_late_return_of_a_lost_attempt_changes_nothing(self) -> None:
+        bench = assigned()
+        bench.controller.pause(True)
+        bench.join(assigned=through(bench))
+        bench.end(1, end=AttemptEnd.RETURNED)
+        assert bench.status(1) == Status.QUEUED
+        bench.controller.pause(False)
+        bench.turn()
+        assert bench.take_assigned() == [(task_id(1), 2)]
+
+
+class TestSettlement:
+    def test_a_report_is_settled_when_its_ends_are_stored(self) -> None:
+        bench = assigned()
+        bench.holding = True
+        bench.end(1)
+        assert not bench.sent
+        bench.store()
+        bench.take(RUNTIME, m.Settled)
+        bench.take_ends(acknowledge=False)
+
+    def test_a_repeated_report_is_settled_only_behind_the_write_of_the_first(self) -> None:
+        bench = assigned()
+        bench.holding = True
+        bench.end(1)
+        first, bench.unstored = bench.unstored, []
+        bench.end(1)
+        second, bench.unstored = bench.unstored, first
+        assert not bench.sent
+        bench.store()
+        assert len(bench.take(RUNTIME, m.Settled).batches) == 1
+        bench.unstored = second
+        bench.store()
+        bench.take(RUNTIME, m.Settled)
+
+    def test_reports_of_an_earlier_process_of_that_name_are_not_settled_to_the_next(self) -> None:
+        bench = assigned()
+        bench.holding = True
+        bench.end(1)
+        bench.join(instance=b"another")
+        bench.store()
+        assert bench.take_all(RUNTIME) == []
+
+    def test_an_end_that_waits_for_the_store_is_not_forgotten_by_the_runtime(self) -> None:
+        bench = assigned()
+        bench.holding = True
+        bench.end(1)
+        registered = bench.join(held=[Held(*KEY, "ended")], assigned=through(bench))
+        assert (registered.stop, registered.forget) == ([], [])
+        bench.store()
+        bench.take(RUNTIME, m.Settled)
+
+    def test_an_end_that_is_stored_need_not_be_reported_again(self) -> None:
+        bench = assigned()
+        bench.end(1)
+        bench.take_ends()
+        assert bench.join(held=[Held(*KEY, "ended")], assigned=through(bench)).forget == [KEY]
+
+
+class TestRegistering:
+    def test_a_runtime_that_comes_gets_what_waits(self) -> None:
+        bench = Bench()
+        bench.submit(1)
+        registered = bench.join()
+        assert (registered.controller, registered.stop, registered.forget) == (b"instance", [], [])
+        assert bench.take_assigned() == [KEY]
+        bench.emptiness_check()
+
+    def test_an_assignment_that_did_not_arrive_is_sent_again(self) -> None:
+        bench = Bench()
+        bench.join()
+        bench.submit(1)
+        first = bench.take(RUNTIME, m.Assign)
+        bench.join(assigned=0)
+        assert bench.take(RUNTIME, m.Assign) == first
+        assert bench.counters["repeats.assign"] == 1
+
+    def test_an_assignment_that_is_not_confirmed_is_repeated_in_time(self) -> None:
+        bench = Bench(heartbeat=60.0)
+        bench.join()
+        bench.submit(1)
+        first = bench.take(RUNTIME, m.Assign)
+        bench.wait(4.9)
+        bench.emptiness_check()
+        bench.wait(0.1)
+        assert bench.take(RUNTIME, m.Assign) == first
+        bench.beat()
+        bench.wait(10.0)
+        bench.emptiness_check()
+
+    def test_what_it_runs_goes_on(self) -> None:
+        bench = assigned()
+        bench.start(1)
+        registered = bench.join(held=[Held(*KEY, "running", 3.0)], assigned=through(bench))
+        assert (registered.stop, registered.forget) == ([], [])
+        assert bench.status(1) == Status.RUNNING
+        bench.end(1)
+        assert bench.take_ends() == {task_id(1): Status.SUCCEEDED}
+
+    def test_what_it_no_longer_has_is_lost_and_tried_again(self) -> None:
+        bench = assigned()
+        bench.start(1)
+        bench.join(assigned=through(bench))
+        assert bench.take_assigned() == [(task_id(1), 2)]
+        assert bench.task(1).losses == 1
+
+    def test_the_wish_to_stop_is_said_again(self) -> None:
+        bench = assigned()
+        bench.start(1)
+        bench.tell(CLIENT, m.Cancel(1, [task_id(1)]))
+        bench.take(RUNTIME, m.Stop)  # and it is lost with the connection
+        assert bench.join(held=[Held(*KEY, "running")], assigned=through(bench)).stop == [KEY]
+        bench.end(1, end=AttemptEnd.CANCELLED)
+        assert bench.take_ends() == {task_id(1): Status.CANCELLED}
+        assert bench.take(CLIENT, m.Changed).count == 1
+
+    def test_another_process_of_that_name_has_lost_what_the_first_had(self) -> None:
+        bench = assigned()
+        bench.join(instance=b"another")
+        assert bench.take_assigned() == [(task_id(1), 2)]
+        assert bench.counters["runtimes.lost"] == 1
+
+    def test_another_process_after_the_first_was_given_up_is_no_second_loss(self) -> None:
+        bench = assigned(retry=Retry(max_losses=9))
+        bench.wait(60.0)
+        bench.join(instance=b"another")
+        assert bench.take_assigned() == [(task_id(1), 2)]
+        assert (bench.counters["runtimes.lost"], bench.counters["attempts.lost"]) == (1, 1)
+
+    def test_a_claim_that_was_never_assigned_is_refused_and_its_number_not_used_again(self) -> None:
+        bench = assigned()
+        registered = bench.join(held=[Held(*KEY, "held"), Held(task_id(1), 5, "running")], assigned=through(bench))
+        assert registered.stop == [(task_id(1), 5)]
+        assert bench.counters["attempts.never-assigned"] == 1
+        bench.end(1, 5, AttemptEnd.CANCELLED)
+        assert bench.status(1) == Status.ASSIGNED
+        bench.end(1, 1, AttemptEnd.RETURNED)
+        assert bench.take_assigned() == [(task_id(1), 6)]
+
+    def test_a_number_beyond_reason_is_not_believed(self) -> None:
+        bench = assigned()
+        bench.join(held=[Held(*KEY, "held"), Held(task_id(1), 2**63 - 1, "running")], assigned=through(bench))
+        bench.end(1, 1, AttemptEnd.RETURNED)
+        assert bench.take_assigned() == [(task_id(1), 2)]
+
+    def test_claims_of_unknown_tasks_are_stopped_or_forgotten(self) -> None:
+        bench = Bench()
+        held = [Held(task_id(7), 1, "running"), Held(task_id(8), 1, "held"), Held(task_id(9), 1, "ended")]
+        registered = bench.join(held=held)
+        assert registered.stop == [(task_id(7), 1), (task_id(8), 1)]
+        assert registered.forget == [(task_id(9), 1)]
+        bench.emptiness_check()
+
+    def test_two_runtimes_claim_one_task_and_the_one_that_has_it_keeps_it(self) -> None:
+        bench = assigned()
+        assert bench.join("other", held=[Held(*KEY, "running")]).stop == [KEY]
+        assert bench.task(1).runtime == RUNTIME
+
+    def test_it_is_filed_under_the_name_the_broker_vouches_for(self) -> None:
+        bench = Bench()
+        bench._roles[RUNTIME] = "runtime"
+        bench.submit(1)
+        bench.tell(RUNTIME, m.Register(RuntimeInfo("somebody-else", 1), b"x", []))
+        bench.take(RUNTIME, m.Registered)
+        assert bench.take_assigned() == [KEY]
+        assert list(bench.controller.state.runtimes) == [RUNTIME]
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [{"slots": math.nan}, {"slots": -1.0}, {"slots": math.inf}, {"speed": 0.0}, {"speed": math.nan},
+         {"cpu": math.inf}, {"memory": -5}, {"custom": {"tpu": math.nan}}],
+    )  # fmt: skip
+    def test_an_offer_without_sense_is_refused_with_the_field(self, wrong: dict[str, Any]) -> None:
+        bench = Bench()
+        bench._roles[RUNTIME] = "runtime"
+        bench.submit(1)
+        bench.tell(RUNTIME, m.Register(RuntimeInfo(RUNTIME, **{"slots": 1.0, **wrong}), b"x", []))
+        denied = bench.take(RUNTIME, m.Denied)
+        assert denied.code == Code.INVALID
+        assert next(iter(wrong.get("custom", wrong))) in denied.text
+        assert not bench.controller.state.runtimes
+        bench.emptiness_check()
+
+    def test_a_reported_end_whose_report_never_comes_is_lost_with_the_runtime(self) -> None:
+        bench = assigned()
+        bench.start(1)
+        bench.join(held=[Held(*KEY, "ended")], assigned=through(bench))
+        assert bench.status(1) == Status.RUNNING
+        bench.wait(60.0)
+        bench.join("other")
+        assert bench.take_assigned("other") == [(task_id(1), 2)]
+
+
+class TestSilence:
+    def test_a_cut_connection_alone_loses_nothing(self) -> None:
+        bench = assigned()
+        bench.tell("", m.PeerChanged(RUNTIME, "runtime", b"x", "gone"))
+        assert bench.status(1) == Status.ASSIGNED
+        bench.submit(2)
+        assert bench.status(2) == Status.QUEUED, "but it gets nothing new"
+        bench.take_all(RUNTIME)
+        bench.join(held=[Held(*KEY, "running")], assigned=through(bench))
+        bench.end(1)
+        assert bench.take_assigned() == [(task_id(2), 1)]
+        assert bench.counters["attempts.lost"] == 0
+
+    def test_after_missed_heartbeats_it_is_lost_with_what_it_has(self) -> None:
+        bench = assigned()
+        bench.wait(5.0)
+        assert bench.status(1) == Status.ASSIGNED, "two heartbeats and a half"
+        bench.wait(0.1)
+        assert bench.status(1) == Status.QUEUED
+        assert bench.controller.state.runtimes[RUNTIME].state == "offline"
+
+    def test_a_report_is_a_sign_of_life(self) -> None:
+        bench = assigned()
+        for _ in range(5):
+            bench.wait(4.0)
+            bench.report()
+        assert bench.status(1) == Status.ASSIGNED
+
+    def test_one_that_was_given_up_must_register_before_it_counts(self) -> None:
+        bench = assigned()
+        bench.wait(60.0)
+        bench.beat()
+        bench.take(RUNTIME, m.SendInventory)
+        bench.join(held=[Held(*KEY, "running", 60.0)])
+        assert bench.status(1) == Status.RUNNING, "and then its attempt is adopted"
+        assert bench.counters["attempts.adopted"] == 1
+        bench.end(1)
+        assert bench.take_ends() == {task_id(1): Status.SUCCEEDED}
+
+    def test_what_was_given_to_another_meanwhile_is_stopped_when_it_returns(self) -> None:
+        bench = assigned()
+        bench.join("other")
+        bench.wait_beating(60.0, "other")
+        assert bench.take_assigned("other") == [(task_id(1), 2)]
+        assert bench.join(held=[Held(*KEY, "running", 60.0)]).stop == [KEY]
+        assert bench.counters["attempts.unwanted"] == 1
+
+    def test_silence_while_the_controller_itself_stood_still_says_nothing(self) -> None:
+        bench = assigned()
+        bench.now += 3600.0
+        bench.controller.on_stood_still(bench.now)
+        bench.wait(0.0)
+        assert bench.status(1) == Status.ASSIGNED
+
+    def test_one_that_leaves_on_purpose_is_forgotten(self) -> None:
+        bench = Bench()
+        bench.join()
+        bench.tell(RUNTIME, m.RuntimeLeaving("done"))
+        bench.tell("", m.PeerChanged(RUNTIME, "runtime", b"x", "bye"))
+        assert not bench.controller.state.runtimes
+        assert bench.counters["runtimes.lost"] == 0
+
+    def test_a_message_that_nobody_took_says_that_it_is_gone(self) -> None:
+        bench = assigned()
+        bench.tell("", m.Undeliverable(RUNTIME, "assign", Code.UNKNOWN_TARGET))
+        bench.submit(2)
+        assert bench.status(2) == Status.QUEUED
+        bench.tell("", m.Undeliverable(RUNTIME, "assign", Code.OVERLOADED))
+        assert bench.counters["undeliverable.assign"] == 2
+
+
+class TestHeartbeats:
+    def test_it_is_answered_with_its_own_time(self) -> None:
+        bench = assigned()
+        bench.tell(RUNTIME, m.Heartbeat(12.5, through(bench), 1, bench.controller.state.runtimes[RUNTIME].digest))
+        assert bench.take(RUNTIME, m.HeartbeatSeen).sent == 12.5
+        bench.emptiness_check()
+
+    def test_a_batch_on_its_way_is_no_difference(self) -> None:
+        bench = Bench()
+        bench.join()
+        bench.submit(1)
+        bench.take_assigned()
+        bench.beat(held=[], assigned=0)
+        bench.emptiness_check()
+
+    def test_a_difference_is_settled_by_an_inventory_that_is_asked_for_ever_more_rarely(self) -> None:
+        bench = assigned()
+        asked = []
+        for _ in range(60):
+            bench.now += 2.0
+            bench.beat(held=[])
+            found = bench.take_all(RUNTIME)
+            if found:
+                assert isinstance(found[0], m.SendInventory)
+                asked.append(bench.now)
+        gaps = [later - earlier for earlier, later in zip(asked, asked[1:], strict=False)]
+        assert gaps[:4] == [2.0, 2.0, 2.0, 4.0] and gaps == sorted(gaps) and gaps[-1] >= 32.0
+        assert sum("never matches" in note.event for note in bench.notes) == 1, "an operator is told once"
+        bench.beat()
+        assert bench.controller.state.runtimes[RUNTIME].mismatches == 0
+
+    def test_numbers_without_sense_do_not_reach_the_estimates(self) -> None:
+        bench = assigned()
+        for round_trip in (math.nan, math.inf, -1.0, 1e300):
+            digest = bench.controller.state.runtimes[RUNTIME].digest
+            bench.tell(RUNTIME, m.Heartbeat(1.0, through(bench), 1, digest, round_trip=round_trip))
+            bench.take(RUNTIME, m.HeartbeatSeen)
+            assert bench.controller.state.runtimes[RUNTIME].round_trip == 0.0
+
+
+class TestDrain:
+    def test_a_draining_runtime_gets_nothing_new_and_gives_back_what_it_has_not_begun(self) -> None:
+        bench = Bench()
+        bench.join(slots=2)
+        bench.submit(1, 2)
+        bench.take_all(RUNTIME)
+        bench.start(1)
+        bench.tell(CLIENT, m.DrainRuntime(5, RUNTIME))
+        assert bench.take(CLIENT, m.Changed) == m.Changed(5, 1)
+        assert bench.take(RUNTIME, m.SetDrain).drain
+        asked = {key for back in bench.take_all(RUNTIME) if isinstance(back, m.TakeBack) for key in back.attempts}
+        assert (task_id(2), 1) in asked
+        bench.end(2, 1, AttemptEnd.RETURNED)
+        bench.submit(3)
+        bench.emptiness_check()
+        bench.end(1)
+        bench.take_ends()
+        bench.tell(CLIENT, m.DrainRuntime(6, RUNTIME, resume=True))
+        bench.take(CLIENT, m.Changed)
+        assert not bench.take(RUNTIME, m.SetDrain).drain
+        got = {task for each in bench.take_all(RUNTIME) for group in each.groups for task, _, _ in group.attempts}
+        assert got == {task_id(2), task_id(3)}
+
+    def test_an_unknown_or_absent_runtime_is_refused_with_those_that_are_there(self) -> None:
+        bench = Bench()
+        bench.join("here")
+        bench.join("lost")
+        bench.wait_beating(60.0, "here")
+        for name in ("lost", "never-seen"):
+            bench.tell(CLIENT, m.DrainRuntime(5, name))
+            denied = bench.take(CLIENT, m.Denied)
+            assert denied.code == Code.NOT_FOUND and "online: here" in denied.text
+
+    def test_a_draining_runtime_stays_so_when_it_connects_anew(self) -> None:
+        bench = Bench()
+        bench.join()
+        bench.tell(CLIENT, m.DrainRuntime(5, RUNTIME))
+        bench.take_all(RUNTIME)
+        bench.take(CLIENT, m.Changed)
+        bench.join()
+        bench.submit(1)
+        bench.emptiness_check()
+
+
+class TestWrongNumbersInReports:
+    @pytest.mark.parametrize("seconds", [math.nan, math.inf, -5.0, 1e300])
+    def test_a_duration_without_sense_ends_the_task_and_spoils_no_estimate(self, seconds: float) -> None:
+        bench = assigned()
+        bench.start(1, age=seconds)
+        bench.end(1, seconds=seconds, age=seconds)
+        (outcome,) = bench.take_outcomes()
+        assert outcome.status == Status.SUCCEEDED and 0.0 <= outcome.ran <= 1e9 and math.isfinite(outcome.waited)
+        row = bench.books.rows[task_id(1)]
+        assert row.end is not None and math.isfinite(row.end.started)
+        _, starts, ends = bench.controller.scheduler.waiting(bench.controller.life.intern(options()), bench.now)
+        assert math.isfinite(starts.expectation) and math.isfinite(ends.expectation)
+
+    @pytest.mark.parametrize("index", [1, -1, 99])
+    def test_a_result_in_a_frame_that_is_not_there_fails_that_task(self, index: int) -> None:
+        bench = Bench()
+        bench.join(slots=2)
+        bench.submit(1)
+        bench.submit(2)
+        bench.take_all(RUNTIME)
+        ends = [
+            Ended(task_id(1), 1, AttemptEnd.SUCCEEDED, result=index),
+            Ended(task_id(2), 1, AttemptEnd.SUCCEEDED, result=0),
+        ]
+        bench.report(RUNTIME, b"x" * 50_000, ended=ends)
+        first, second = bench.take_outcomes()
+        assert first.error.reason == Reason.ENCODE and "payload frame" in first.error.message
+        assert second.status == Status.SUCCEEDED
+
+    def test_records_that_no_store_could_keep_are_left_out_and_the_others_kept(self) -> None:
+        bench = assigned()
+        good = LogRecord(*KEY, 0, "stdout", 1.0, "good")
+        bad = [
+            LogRecord(*KEY, 2**63, "stdout", 1.0, "sequence"),
+            LogRecord(task_id(1), 2**63, 0, "stdout", 1.0, "attempt"),
+            LogRecord(*KEY, 1, "stdout", math.nan, "time"),
+            LogRecord(*KEY, -1, "stdout", 1.0, "sequence"),
+        ]
+        bench.report(logs=[bad[0], good, *bad[1:]], dropped={task_id(1): 2**63})
+        assert [record.text for each in bench.books.logs for record in each.records] == ["good"]
+        assert all(count < 2**60 for each in bench.books.logs for count in each.dropped.values())
+
+    def test_a_start_with_an_age_without_sense_is_a_start_now(self) -> None:
+        bench = assigned()
+        bench.report(started=[Started(*KEY, math.nan)])
+        state = bench.task(1).state
+        assert isinstance(state, Running) and state.since == bench.now
+
+    def test_a_claim_with_an_age_without_sense_is_adopted_all_the_same(self) -> None:
+        bench = assigned()
+        bench.join(held=[Held(*KEY, "running", math.nan)], assigned=through(bench))
+        assert bench.status(1) == Status.RUNNING and math.isfinite(bench.task(1).started)
+
+
+def test_an_attempt_that_failed_without_a_word_still_says_something() -> None:
+    bench = assigned()
+    bench.end(1, end=AttemptEnd.FAILED)
+    assert bench.take_outcomes()[0].error.message
+
+
+def test_only_the_controller_may_say_that_an_attempt_is_lost() -> None:
+    bench = assigned()
+    bench.end(1, end=AttemptEnd.LOST)
+    assert bench.take_ends() == {task_id(1): Status.FAILED}
+
+
+def test_logs_go_to_the_store_and_to_those_who_follow_them() -> None:
+    bench = assigned()
+    topic = "logs." + text_of(task_id(1))
+    record = LogRecord(*KEY, 0, "stdout", 5.0, "hello")
+    bench.report(logs=[record])
+    bench.emptiness_check()
+    bench.tell("", m.TopicsChanged([topic], []))
+    bench.report(logs=[LogRecord(*KEY, 1, "progress", 6.0, "", {"done": 3, "total": 10})])
+    event = bench.take("*" + topic, m.Event)
+    assert (event.topic, [each.sequence for each in event.records]) == (topic, [1])
+    assert bench.task(1).progress == (3.0, 10.0)
+    bench.tell("", m.TopicsChanged([], [topic]))
+    bench.report(logs=[LogRecord(*KEY, 2, "stdout", 7.0, "bye")])
+    bench.emptiness_check()
+    assert sum(len(each.records) for each in bench.books.logs) == 3
+
+
+def test_what_an_earlier_broker_knew_of_topics_is_void() -> None:
+    bench = assigned()
+    bench.tell("", m.TopicsChanged(["tasks"], []))
+    bench.tell("", m.Peers([]))
+    bench.tell("", m.TopicsChanged(["queues"], []))
+    assert bench.controller.state.topics == {"queues"}
+
+
+def test_a_batch_for_a_runtime_is_cut_by_bytes_and_count() -> None:
+    bench = Bench()
+    tasks = [(task_id(n), b"x" * 10_000) for n in range(1, 301)]
+    bench.tell(CLIENT, m.Submit(1, [m.Group(options(requirements=Requirements(slots=0.0)), tasks)]))
+    bench.take(CLIENT, m.Accepted)
+    bench.join(slots=300)
+    batches = bench.take_all(RUNTIME)
+    sizes = [sum(len(attempt[2]) for group in each.groups for attempt in group.attempts) for each in batches]
+    assert sum(sizes) <= 3_000_000 and max(sizes) <= 1_100_000
