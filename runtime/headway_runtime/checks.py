@@ -31,6 +31,9 @@ def validate(
     ready = [each.key for each in pool.ready if each.phase is Phase.READY]
     assert len(set(in_children)) == len(in_children), "an attempt is in two children"
     assert len(set(ready)) == len(ready), "an attempt is ready twice"
+    for child in pool.busy:
+        needs = {each.spec.options.requirements.slots for each in child.queue.values()}
+        assert needs <= {child.slots}, f"a child occupies {child.slots} slots and holds attempts that need {needs}"
     fed, waiting = set(in_children), set(ready)
     assert fed | waiting | running.keys() <= attempts.keys(), "an attempt that is over is still somewhere"
     for key, attempt in attempts.items():

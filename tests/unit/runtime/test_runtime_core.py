@@ -218,6 +218,30 @@ def test_a_child_that_does_not_stop_is_killed_after_the_grace(world: World) -> N
     assert world.ends[key].end is AttemptEnd.CANCELLED
 
 
+def test_a_second_order_neither_changes_the_first_nor_prolongs_it(world: World) -> None:
+    (key,) = world.assign(COMMAND, [1])
+    world.say(m.Stop([key], grace=1.0, reason="first"))
+    world.pass_time(0.9)
+    world.say(m.Stop([key], grace=5.0, reason="second"))
+    world.pass_time(0.2)
+    assert world.commands[key] == [signal.SIGTERM, signal.SIGKILL]
+    world.end_command(key)
+    error = world.ends[key].error
+    assert error is not None
+    assert error.message == "first"
+
+
+def test_attempts_of_different_slots_never_share_a_child(world: World) -> None:
+    half, whole = options(slots=0.5), options(slots=1.0)
+    for chosen in (half, whole):
+        world.assign(chosen, [len(world.ends)])
+        world.finish(next(child for child, queue in world.children.items() if queue))
+    world.assign(half, range(100, 104))
+    world.assign(whole, range(104, 108))
+    for queue in world.children.values():
+        assert len({world.core.attempts[key].spec.options.requirements.slots for key in queue}) <= 1
+
+
 def test_success_that_comes_before_the_stop_takes_effect_is_success(world: World) -> None:
     (key,) = world.assign(CALL, [1])
     world.say(m.Stop([key]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from runtime_world import World, options
+from runtime_world import NO_ARGUMENTS, World, options
 
 from headway_bus import messages as m
 from headway_bus.records import AttemptEnd, Blob, Kind
@@ -19,6 +19,7 @@ KINDS = [
     options(Kind.COMMAND, "sleep 1", slots=1.5, timeout_run=0.5),
     options(slots=4.0),
 ]
+SHORT = KINDS[0]
 LARGE = Blob(b"h" * 32, 100)
 SECONDS = [1e-6, 1e-4, 0.01, 2.0]
 
@@ -29,6 +30,9 @@ class CoreMachine(RuleBasedStateMachine):
         self.world = World(slots)
         self.keys: list[tuple[m.TaskId, int]] = []
         self.world.connect()
+        if slots >= 1:  # one target is known to be short from the start, so that its attempts lie in company
+            self.keys += self.world.assign(SHORT, [0])
+            self.world.finish(1)
 
     def child(self, number: int) -> int | None:
         busy = [child for child, queue in self.world.children.items() if queue]
@@ -44,6 +48,8 @@ class CoreMachine(RuleBasedStateMachine):
     def finish(self, number: int, count: int, seconds: float, fails: bool) -> None:
         child = self.child(number)
         if child is not None:
+            attempt = self.world.core.attempts[self.world.children[child][0]]
+            seconds = 1e-5 if attempt.spec.options.target == "a:f" else seconds
             self.world.finish(child, count, seconds, AttemptEnd.FAILED if fails else AttemptEnd.SUCCEEDED)
 
     @rule(number=st.integers(0, 9), was_running=st.booleans())
@@ -51,6 +57,15 @@ class CoreMachine(RuleBasedStateMachine):
         child = self.child(number)
         if child is not None:
             self.world.crash(child, was_running)
+
+    @rule(number=st.integers(0, 10_000), count=st.integers(1, 10), stops=st.booleans())
+    def mean_what_lies_in_children(self, number: int, count: int, stops: bool) -> None:
+        """Stop or take back what was fed to children and may have begun or not."""
+        fed = [key for queue in self.world.children.values() for key in queue]
+        if fed:
+            chosen = [fed[(number + at) % len(fed)] for at in range(count)]
+            self.world.say(m.Stop(chosen) if stops else m.TakeBack(chosen))
+            self.answer_recalls()
 
     @rule()
     def answer_recalls(self) -> None:
@@ -81,6 +96,20 @@ class CoreMachine(RuleBasedStateMachine):
         for child in [child for child in self.world.killed if child in self.world.children]:
             self.world.crash(child)
         self.world.killed.clear()
+
+    @precondition(lambda self: self.world.core.is_registered)
+    @rule(count=st.integers(2, 60))
+    def assign_short(self, count: int) -> None:
+        self.assign(SHORT, count)
+
+    @precondition(lambda self: self.world.core.is_registered and self.keys)
+    @rule(number=st.integers(0, 10_000), count=st.integers(1, 10))
+    def assign_again(self, number: int, count: int) -> None:
+        """The controller repeats what it has not seen the end of, under a number of its own."""
+        again = [key for key in self.some(number, count) if key in self.world.view or key not in self.world.ends]
+        self.world.batch += 1
+        group = m.AssignGroup(SHORT, [(task, attempt, NO_ARGUMENTS) for task, attempt in again])
+        self.world.say(m.Assign(self.world.batch, [group]))
 
     @precondition(lambda self: self.world.core.is_registered)
     @rule(count=st.integers(1, 3))
@@ -170,5 +199,5 @@ class CoreMachine(RuleBasedStateMachine):
         assert (world.core.reporter.held, world.core.reporter.digest) == (0, 0)
 
 
-CoreMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+CoreMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
 TestCore = CoreMachine.TestCase
