@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -283,6 +284,7 @@ class Desk:
         counters |= {f"scheduler.{name}": count for name, count in core.scheduler.counters.items()}
         stored = await self._shell.read(store.counts)
         state = {**core.describe(), "stored": stored, "store_backlog": store.backlog}
+        state |= {"version": _version(), "now": self._shell.now() + core.life.wall_offset}
         return ControllerState(ask.request, state, counters), []
 
 
@@ -294,6 +296,13 @@ def fitting_count(records: Sequence[msgspec.Struct]) -> int:
         if size > PAGE_BYTES and count:
             return count
     return len(records)
+
+
+def _version() -> str:
+    try:
+        return version("headway")
+    except PackageNotFoundError:
+        return ""
 
 
 def _matches(info: TaskInfo, ask: AskTasks) -> bool:

@@ -64,6 +64,9 @@ def test_the_doctor_finds_a_healthy_bus(bus: Shell) -> None:
     assert re.search(r"held by process \d+", done.out)
     findings = bus.ok("doctor", "--state", bus.home / "state", "--json").json
     assert {finding["state"] for finding in findings} <= {"ok", "note"}
+    assert {"python", "settings", "disk", "store", "bus", "runtimes", "versions", "clocks"} <= {
+        finding["subject"] for finding in findings
+    }
     counters = bus.ok("doctor", "--counters", "--json").json
     assert set(counters) >= {"broker", "controller"}
     assert "forwarded" in bus.ok("doctor", "--counters").out

@@ -82,3 +82,20 @@ def test_a_bus_beyond_this_machine_needs_keys(shell: Shell) -> None:
     done = shell("up", "--bind", "tcp://0.0.0.0:*", "--state", shell.home / "state")
     assert done.status != 0
     assert "key" in done.err.lower()
+
+
+def test_the_parts_alone_start_in_any_order(shell: Shell, tmp_path_factory: pytest.TempPathFactory) -> None:
+    # An address of ipc has a short limit, so it gets a folder with a short name.
+    url = f"ipc://{tmp_path_factory.mktemp('b')}/bus"
+    state = shell.home / "state"
+    runtime = shell.start("--bus", url, "runtime", "--slots", "1", "--name", "alone", "--state", state)
+    controller = shell.start("--bus", url, "controller", "--state", state)
+    broker = shell.start("broker", "--bind", url)
+    shell.bus = url
+    assert shell.ok("submit", "work:add", "1", "2", "--wait").out == "3\n"
+    assert [each["runtime"] for each in shell.ok("runtimes", "--json").json] == ["alone"]
+    for part in (runtime, controller, broker):
+        part.send_signal(signal.SIGTERM)
+        _, errors = part.communicate(timeout=PATIENCE)
+        assert part.returncode == 0, errors
+    assert shell.processes() == []
