@@ -243,7 +243,10 @@ class ControllerService:
         now = self.now()
         for effect in self.core.finish(now):
             self._perform(effect)
-        self._set_wake(now)
+        if self._receipts:
+            self._on_stored()  # stored already; what it allows to be said is said in the same wake-up
+        else:
+            self._set_wake(now)
 
     def _perform(self, effect: Effect) -> None:
         match effect:
@@ -251,7 +254,11 @@ class ControllerService:
                 if self._link is not None:
                     self._link.send(target.encode(), message, frames)
             case Write(ticket, operations):
-                self.store.write(operations, ticket)
+                receipt = self.store.write_at_once(operations, ticket)
+                if receipt is None:
+                    self.store.write(operations, ticket)
+                else:
+                    self._receipts.append(receipt)
             case ReadOutcomes(client, tasks):
                 self._start(self._read_outcomes(client, tasks))
             case Note(level, event, fields):
@@ -279,6 +286,8 @@ class ControllerService:
             self._loop.call_soon_threadsafe(self._on_stored)
 
     def _on_stored(self) -> None:
+        if not self._receipts:
+            return
         now = self.now()
         while self._receipts:
             receipt = self._receipts.popleft()

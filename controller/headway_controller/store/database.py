@@ -115,6 +115,17 @@ class Database:
             if self._closed:
                 self._close_readers()
 
+    @property
+    def flushes(self) -> bool:
+        """Whether a commit waits for the disk."""
+        return self._durability is Durability.FULL
+
+    def be_patient(self, patient: bool) -> None:
+        """Whether the next writes may wait: for another program's transaction, and for the log to go into the database."""
+        timeout, pages = (int(1000 * self._lock_timeout), CHECKPOINT_PAGES) if patient else (0, 0)
+        self.writer.execute(f"PRAGMA busy_timeout = {timeout}")
+        self.writer.execute(f"PRAGMA wal_autocheckpoint = {pages}")
+
     def close(self) -> None:
         """Close every connection, a reader's when it has finished; the log goes into the database. Nobody may be writing."""
         self._closed = True

@@ -203,6 +203,9 @@ class Store(Protocol):
     def write(self, operations: Sequence[Operation], token: object = None) -> None:
         """Queue operations that shall be stored together or not at all. Does not block, may be called in any thread."""
 
+    def write_at_once(self, operations: Sequence[Operation], token: object = None) -> Receipt | None:
+        """Store a small write before returning, where that takes no waiting; None: nothing was done, ``write`` it."""
+
     @property
     def backlog(self) -> int:
         """Rows that were handed over and are not committed: what to look at before accepting more."""

@@ -62,6 +62,9 @@ class SqliteStore:
     def write(self, operations: Sequence[Operation], token: object = None) -> None:
         self._writer.write(operations, token)
 
+    def write_at_once(self, operations: Sequence[Operation], token: object = None) -> Receipt | None:
+        return self._writer.write_at_once(operations, token)
+
     def counters(self) -> dict[str, int]:
         return dict(self._writer.counters)
 

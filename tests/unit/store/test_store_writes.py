@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
-from store_bench import Bench, call, end, new_tasks
+from store_bench import SECONDS, Bench, call, end, new_tasks
 
 from headway_bus.errors import StoreError
 from headway_bus.ids import new_task_id, new_task_ids
@@ -14,14 +17,18 @@ from headway_bus.records import ErrorInfo, File, LogRecord, Reason, Status
 from headway_controller.store import (
     AppendLogs,
     DropTasks,
+    Durability,
     EndTask,
     NewTasks,
+    Operation,
+    Receipt,
     SaveState,
     StoredTask,
     UpdateTask,
     blob_of,
 )
 from headway_controller.store.bulk import MAX_ROWS
+from headway_controller.store.writer import AT_ONCE_BYTES, AT_ONCE_ROWS, AT_ONCE_RUN
 
 
 def unfinished(bench: Bench) -> list[StoredTask]:
@@ -309,3 +316,57 @@ def test_a_desk_that_fails_does_not_stop_the_writer(bench: Bench) -> None:
     assert called.wait(30.0)
     bench.add()
     assert bench.store.counters()["reports_failed"] == 1
+
+
+def write_at_once(bench: Bench, *operations: Operation) -> Receipt | None:
+    """As soon as the store is idle: the writer's thread counts a write as done a moment after its receipt."""
+    deadline = time.monotonic() + SECONDS
+    while bench.store._writer._writes != bench.store._writer._reported and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return bench.store.write_at_once(operations, "token")
+
+
+def test_a_small_write_to_an_idle_store_is_stored_before_the_call_returns(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "h.db")
+    (task,) = new_task_ids(1)
+    receipt = bench.store.write_at_once([new_tasks([task])], "here")
+    assert receipt == Receipt("here")
+    assert unfinished(bench)[0].task == task
+    again = bench.store.write_at_once([new_tasks([task])], "again")
+    assert again is not None and list(again.known) == [task]
+    assert bench.desk.commits.empty(), "nothing came by the thread"
+    bench.store.close()
+
+
+def test_a_large_write_or_one_that_must_reach_the_disk_goes_to_the_thread(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "h.db")
+    assert bench.store.write_at_once([new_tasks(new_task_ids(AT_ONCE_ROWS + 1))]) is None
+    assert bench.store.write_at_once([new_tasks(new_task_ids(1), payload=bytes(AT_ONCE_BYTES + 1))]) is None
+    bench.store.close()
+    safe = Bench(tmp_path / "safe.db", Durability.FULL)
+    assert safe.store.write_at_once([new_tasks(new_task_ids(1))]) is None
+    safe.store.close()
+
+
+def test_after_many_small_writes_one_goes_to_the_thread_which_looks_after_the_log(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "h.db")
+    for _ in range(AT_ONCE_RUN):
+        assert bench.store.write_at_once([new_tasks(new_task_ids(1))]) is not None
+    assert bench.store.write_at_once([new_tasks(new_task_ids(1))]) is None
+    bench.add(1)
+    assert write_at_once(bench, new_tasks(new_task_ids(1))) is not None
+    bench.store.close()
+
+
+def test_a_small_write_does_not_wait_for_another_programs_transaction(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "h.db")
+    other = sqlite3.connect(tmp_path / "h.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    tasks = new_task_ids(1)
+    assert bench.store.write_at_once([new_tasks(tasks)]) is None
+    bench.store.write([new_tasks(tasks)], "token")  # the thread has the patience
+    other.execute("ROLLBACK")
+    other.close()
+    assert bench.desk.receipts(1) == [Receipt("token")]
+    assert [task.task for task in unfinished(bench)] == tasks
+    bench.store.close()
