@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -413,7 +414,7 @@ class TestHeartbeats:
             if found:
                 assert isinstance(found[0], m.SendInventory)
                 asked.append(bench.now)
-        gaps = [later - earlier for earlier, later in zip(asked, asked[1:], strict=False)]
+        gaps = [later - earlier for earlier, later in itertools.pairwise(asked)]
         assert gaps[:4] == [2.0, 2.0, 2.0, 4.0] and gaps == sorted(gaps) and gaps[-1] >= 32.0
         assert sum("never matches" in note.event for note in bench.notes) == 1, "an operator is told once"
         bench.beat()
