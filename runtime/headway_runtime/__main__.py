@@ -33,7 +33,11 @@ def _pairs(values: Sequence[str], what: str) -> dict[str, str]:
     return pairs
 
 
-@click.command("runtime", short_help="Run tasks on this machine.")
+@click.command(
+    "runtime",
+    short_help="Run tasks on this machine.",
+    epilog="Example: headway runtime --bus tcp://127.0.0.1:5570 --slots 4 --label disk=fast",
+)
 @click.option("--bus", "url", metavar="URL", help="Where the bus is.")
 @click.option("--name", help="What the runtime is called. Default: the machine's name.")
 @click.option("--slots", type=float, help="Attempts that run at the same time. Default: one per core.")

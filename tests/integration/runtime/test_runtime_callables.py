@@ -14,7 +14,7 @@ from runtime_process import RuntimeProcess, is_running
 
 from headway_bus import messages as m
 from headway_bus.ids import TaskId, text_of
-from headway_bus.payloads import decode, encode, encode_by_value, encode_call
+from headway_bus.payloads import decode, decode_result_by_value, encode, encode_by_value, encode_call
 from headway_bus.records import AttemptEnd, Blob, Ended, ErrorInfo, Kind, Options, Reason, Requirements
 
 Key = tuple[TaskId, int]
@@ -230,6 +230,25 @@ def test_code_by_value_is_refused_unless_allowed(hub: Hub) -> None:
     assert error_of(hub.end_of(key)).reason is Reason.REFUSED
 
 
+def test_code_by_value_where_it_is_allowed(own_hub: Hub, tmp_path: Path) -> None:
+    runtime = RuntimeProcess(own_hub, tmp_path, "--slots", "1", "--by-value")
+    try:
+        factor = 3
+        payload = encode_by_value(lambda value: {value * factor}, [2], {})
+        (key,) = own_hub.assign(Options(Kind.CALL, "<lambda>", by_value=True), [payload])
+        assert own_hub.end_of(key).end is AttemptEnd.SUCCEEDED
+        assert decode_result_by_value(own_hub.results[key]) == {6}
+    finally:
+        runtime.end()
+
+
+def test_a_task_can_connect_to_the_bus_that_it_came_from(hub: Hub) -> None:
+    assert value_of(hub, hub.call("os:getenv", "HEADWAY_BUS")) == hub.url
+    key = hub.command('echo "$HEADWAY_BUS"')
+    hub.end_of(key)
+    assert hub.text_of(key, "stdout") == [hub.url]
+
+
 def test_stop_interrupts_sync_and_async_code(hub: Hub, tmp_path: Path) -> None:
     for target, path in (("runtime_tasks:sleep_long", tmp_path / "a"), ("runtime_tasks:wait_for", tmp_path / "b")):
         key = hub.call(target, str(path))
@@ -264,6 +283,7 @@ def test_the_time_to_run_is_enforced(hub: Hub, tmp_path: Path) -> None:
 def test_an_attempt_that_has_not_begun_is_cancelled_without_running(hub: Hub, tmp_path: Path) -> None:
     gate, marks = tmp_path / "gate", tmp_path / "marks"
     blockers = [hub.call("runtime_tasks:wait_for", str(gate)) for _ in range(2)]
+    hub.until(lambda: all(key in hub.started for key in blockers))
     waiting = hub.call("runtime_tasks:touch", str(marks))
     returned = hub.call("runtime_tasks:touch", str(marks))
     hub.send(m.Stop([waiting]))

@@ -236,8 +236,11 @@ def test_attempts_of_different_slots_never_share_a_child(world: World) -> None:
     for chosen in (half, whole):
         world.assign(chosen, [len(world.ends)])
         world.finish(next(child for child, queue in world.children.items() if queue))
-    world.assign(half, range(100, 104))
+    commands = world.assign(COMMAND, [10, 11])
+    world.assign(half, [100])
     world.assign(whole, range(104, 108))
+    world.end_command(commands[0])  # now they are looked at together
+    assert sum(map(len, world.children.values()))
     for queue in world.children.values():
         assert len({world.core.attempts[key].spec.options.requirements.slots for key in queue}) <= 1
 
