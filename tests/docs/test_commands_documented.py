@@ -22,6 +22,12 @@ def test_the_reference_is_what_the_commands_say() -> None:
     assert written == render(), "docs/cli.md is out of date: make docs"
 
 
+def test_every_command_shows_an_example() -> None:
+    pages = re.split(r"^### headway ", (ROOT / "docs" / "cli.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    without = [page.split()[0] for page in pages if page.count(f"\nheadway {page.split()[0]}") < 2]
+    assert without == [], "the usage alone is no example"
+
+
 def test_the_readme_names_every_command() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [name for name in VERBS if f"`headway {name}" not in readme] == []
