@@ -205,13 +205,13 @@ class Broker:
             return self._reject(route, Code.VERSION, text)
         if hello.role not in ROLES:
             return self._reject(
-                route, Code.MALFORMED, f"role {hello.role!r}; expected one of {', '.join(sorted(ROLES))}"
+                route, Code.MALFORMED, f"role {hello.role[:80]!r}; expected one of {', '.join(sorted(ROLES))}"
             )
         if not NAME.fullmatch(name) or (name == CONTROLLER) != (hello.role == "controller"):
             text = f"name {hello.name[:80]!r}; expected up to 64 letters, digits, '.', '_', '-', and 'controller' only for it"
             return self._reject(route, Code.MALFORMED, text)
         earlier = self.state.by_name.get(name)
-        if earlier is not None and earlier.instance != hello.instance:
+        if earlier is not None and (earlier.instance, earlier.role) != (hello.instance, hello.role):
             # The earlier one may be dead without our knowing. A word to it finds out: if nobody is behind its route,
             # the delivery fails, it is removed, and the newcomer's next attempt succeeds.
             probe = Deliver(earlier.route, BROKER, Pong(0.0))

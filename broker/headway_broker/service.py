@@ -19,7 +19,8 @@ from headway_bus.endpoint import Endpoint, Frame
 from headway_bus.errors import BusError
 from headway_bus.link import BROKER, Listener, LocalLink
 from headway_bus.logs import get_logger
-from headway_bus.messages import Welcome
+from headway_bus.messages import Rejected, Welcome
+from headway_bus.records import Code
 
 SEND_HIGH_WATER = 20_000
 """Messages that may wait for one peer. The hand-overs keep far fewer on their way; what is beyond is refused, not dropped."""
@@ -134,7 +135,25 @@ class BrokerService:
         now = time.monotonic()
         on_message, perform = self.core.on_message, self._perform
         for frames in raw:
-            perform(on_message(frames, now))
+            if frames[0][:1] == LOCAL_ROUTE:
+                self._refuse_route(frames[0])
+                continue
+            try:
+                perform(on_message(frames, now))
+            except Exception:
+                # A defect of ours, met by one message: the others of this wake-up must not pay for it.
+                self.core.state.counters["messages.failed"] += 1
+                log.exception("a message could not be handled", route=frames[0].hex())
+
+    def _refuse_route(self, route: bytes) -> None:
+        """A socket that chose for itself a routing id of those that stand for peers in this process."""
+        self.core.state.counters[f"rejected.{Code.FORBIDDEN}"] += 1
+        text = "a routing id that begins with the byte 255 is the broker's own; choose none"
+        try:
+            if self._endpoint is not None:
+                self._endpoint.send([route, BROKER, encode(Rejected(Code.FORBIDDEN, text))])
+        except zmq.ZMQError:
+            self.core.state.counters["unreachable"] += 1
 
     def _perform(self, deliveries: Iterable[Deliver]) -> None:
         endpoint = self._endpoint

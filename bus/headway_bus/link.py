@@ -139,9 +139,9 @@ class Link:
         self._tick()
 
     async def until_up(self, timeout: float) -> bool:
-        """Wait until the broker has accepted us. False after ``timeout`` seconds, or when it refused for good."""
+        """Wait until the broker has accepted us. False after ``timeout`` seconds, or when it refused for good or we left."""
         deadline = self._loop.time() + timeout
-        while not self.is_up and self.rejected is None:
+        while not self.is_up and self.session.state != "over":
             left = deadline - self._loop.time()
             if left <= 0:
                 return False
@@ -168,6 +168,7 @@ class Link:
             self.send(BROKER, Bye())
         self.session.on_stopped()
         self._close_socket(CLOSE_LINGER_MS)
+        self._changed.set()
 
     def _tick(self) -> None:
         self._perform(self.session.on_tick(self._clock()))
@@ -245,6 +246,7 @@ class Link:
         try:
             socket.connect(self.url)
         except zmq.ZMQError as error:
+            self._close_socket()
             raise BusError(
                 f"cannot connect to {self.url!r}: {error}; expected something like tcp://127.0.0.1:5570"
             ) from None

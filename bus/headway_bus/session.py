@@ -201,14 +201,22 @@ class Session:
         return [Up(welcome)]
 
     def _on_pong(self, pong: Pong, now: float) -> None:
-        sample = max(0.0, now - pong.sent)
+        if not 0.0 < pong.sent <= now:
+            return  # the broker's own word, by which it finds out whether we are still here
+        sample = now - pong.sent
         self.round_trip = sample if not self.round_trip else 0.8 * self.round_trip + 0.2 * sample
+
+    def _on_not_greeted(self, rejected: Rejected, now: float) -> list[Effect]:
+        if self.state != "up":
+            return []  # of something said before; the hello is on its way, and a second one would only be refused
+        self.state = "greeting"
+        self.controller = b""
+        self._greeting_since = now
+        return [Down("the broker has forgotten us: " + rejected.text), Send(self._hello())]
 
     def _on_rejected(self, rejected: Rejected, now: float) -> list[Effect]:
         if rejected.code == Code.NOT_GREETED:
-            self.state = "greeting"
-            self._greeting_since = now
-            return [Send(self._hello())]
+            return self._on_not_greeted(rejected, now)
         if self.state != "greeting":
             return []  # one message was refused; whoever sent it is told by the link
         if rejected.code == Code.NAME_TAKEN:
