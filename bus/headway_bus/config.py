@@ -1,7 +1,7 @@
 """The settings: ``config.toml``, the environment, defaults. One frozen record per table.
 
 What counts, the strongest first: what the caller gives (command line options, arguments), the environment
-(``HEADWAY_<TABLE>_<KEY>``, and ``HEADWAY_BUS`` for the bus's address), the file, the default. The file is the first of:
+(``HEADWAY_<TABLE>_<KEY>``, ``HEADWAY_BUS`` for the bus's address, ``HEADWAY_KEY_FILE`` for the key), the file, the default. The file is the first of:
 the path given, ``$HEADWAY_CONFIG``, ``$XDG_CONFIG_HOME/headway/config.toml`` (``~/.config`` where that is not set). A
 ``config.toml`` in the working folder is *not* read: half of all projects have one, and it is not ours.
 
@@ -27,6 +27,7 @@ from headway_bus.errors import ConfigError
 PREFIX = "HEADWAY_"
 BUS_VARIABLE = "HEADWAY_BUS"
 FILE_VARIABLE = "HEADWAY_CONFIG"
+KEY_VARIABLE = "HEADWAY_KEY_FILE"
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -58,6 +59,7 @@ class Bus(Table, frozen=True):
     frame: Annotated[int, Meta(ge=KIB, le=GIB)] = 4 * MIB
     blob_part: Annotated[int, Meta(ge=KIB, le=GIB)] = MIB
     payload_limit: Annotated[int, Meta(ge=KIB, le=1024 * GIB)] = GIB
+    key_file: str = ""
 
     def __post_init__(self) -> None:
         if not self.inline <= self.frame <= self.max_message // 2:
@@ -70,6 +72,12 @@ class Broker(Table, frozen=True):
     bind: UrlOrNothing = ""
     high_water_mark: Annotated[int, Meta(ge=100, le=10_000_000)] = 20_000
     max_peers: Annotated[int, Meta(ge=2, le=1_000_000)] = 10_000
+    keys: str = ""
+    require_keys: bool = False
+    handshake_timeout: Annotated[float, Meta(ge=0.1, le=300.0)] = 10.0
+    messages_per_second: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 50_000
+    bytes_per_second: Bytes = GIB
+    max_topics: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
 
 
 class Controller(Table, frozen=True):
@@ -175,13 +183,18 @@ def find_file(path: Path | str | None, environ: Mapping[str, str]) -> Path | Non
             if not file.is_file():
                 raise ConfigError(f"{file}: no such file ({by}); expected a TOML file like the config.toml of headway")
             return file
-    usual = _xdg(environ, "XDG_CONFIG_HOME", ".config") / "config.toml"
+    usual = config_folder(environ) / "config.toml"
     return usual if usual.is_file() else None
 
 
 def state_folder(environ: Mapping[str, str] | None = None) -> Path:
     """Where state is kept if the settings name no folder: ``$XDG_STATE_HOME/headway``, ``~/.local/state/headway``."""
     return _xdg(os.environ if environ is None else environ, "XDG_STATE_HOME", ".local/state")
+
+
+def config_folder(environ: Mapping[str, str] | None = None) -> Path:
+    """Where settings and keys are looked for: ``$XDG_CONFIG_HOME/headway``, ``~/.config/headway``."""
+    return _xdg(os.environ if environ is None else environ, "XDG_CONFIG_HOME", ".config")
 
 
 def _xdg(environ: Mapping[str, str], variable: str, otherwise: str) -> Path:
@@ -215,6 +228,8 @@ def _from_environment(environ: Mapping[str, str]) -> _Found:
     found: _Found = {}
     if environ.get(BUS_VARIABLE):
         found["bus", "url"] = _Given(environ[BUS_VARIABLE], f"${BUS_VARIABLE}", True)
+    if environ.get(KEY_VARIABLE):
+        found["bus", "key_file"] = _Given(environ[KEY_VARIABLE], f"${KEY_VARIABLE}", True)
     for variable in sorted(environ):
         table, _, key = variable.removeprefix(PREFIX).lower().partition("_")
         if variable.startswith(PREFIX) and key and table in TABLES:
