@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ class Capture(io.TextIOBase):
         self._stream = stream
         self._emit = emit
         self._lines = Lines()
+        self._lock = threading.RLock()
         self.buffer = _CaptureBytes(self)
 
     @property
@@ -40,19 +42,26 @@ class Capture(io.TextIOBase):
         return self._descriptor
 
     def write(self, text: str) -> int:
-        for line in self._lines.feed_text(text):
-            self._emit(self._stream, line)
+        with self._lock:
+            for line in self._lines.feed_text(text):
+                self._emit(self._stream, line)
         return len(text)
 
     def write_bytes(self, data: bytes) -> None:
-        for line in self._lines.feed(data):
-            self._emit(self._stream, line)
+        with self._lock:
+            for line in self._lines.feed(data):
+                self._emit(self._stream, line)
 
     def end_line(self) -> None:
         """The attempt is over: its last line is emitted even without a newline."""
-        if self._lines.is_open:
-            for line in self._lines.end():
-                self._emit(self._stream, line)
+        with self._lock:
+            if self._lines.is_open:
+                for line in self._lines.end():
+                    self._emit(self._stream, line)
+
+    def renew_lock(self) -> None:
+        """After a fork: another thread may have held it, and that thread does not exist here."""
+        self._lock = threading.RLock()
 
     def reconfigure(self, **_: Any) -> None:
         """Programs set the encoding or the buffering of the real stream; here there is nothing to set."""

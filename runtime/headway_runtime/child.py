@@ -81,7 +81,10 @@ class Child:
         self._interruptible: Key | None = None
         self._shielded = False
         self._deferred = False
+        self._handler = self._on_term
+        self._is_copy = False
         self._main = threading.get_ident()
+        self._folder = os.open(os.curdir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._outputs = {outputs[0]: ("stdout", Lines()), outputs[1]: ("stderr", Lines())}
         self._output_poll = select.poll()
         for descriptor in outputs:
@@ -94,10 +97,8 @@ class Child:
 
     def serve(self) -> None:
         """Run attempts until the runtime closes the pipe."""
-        signal.signal(signal.SIGTERM, self._on_term)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        os.register_at_fork(after_in_child=_forget_signals)
-        sys.stdout, sys.stderr = self.stdout, self.stderr
+        os.register_at_fork(after_in_child=self._on_forked)
         threading.Thread(target=self._listen, name="headway-control", daemon=True).start()
         with suppress(EOFError, ConnectionError), _Context(self):
             while True:
@@ -141,6 +142,7 @@ class Child:
     def _run(self, item: Item) -> None:
         spec, task, attempt, payload = item
         key = (task, attempt)
+        self._restore()
         self._sequence = 0
         self._last = key
         self.should_stop = False
@@ -161,6 +163,13 @@ class Child:
         if limit is not None:
             resource.setrlimit(resource.RLIMIT_DATA, limit)
         self._end(record, frame)
+
+    def _restore(self) -> None:
+        """Undo what an earlier attempt may have changed of the process, where that is cheap and harms the next one."""
+        sys.stdout, sys.stderr = self.stdout, self.stderr
+        os.fchdir(self._folder)
+        if signal.getsignal(signal.SIGTERM) is not self._handler:
+            signal.signal(signal.SIGTERM, self._handler)
 
     def _end(self, record: Ended, frame: Frame | None) -> None:
         self.stdout.end_line()
@@ -211,6 +220,9 @@ class Child:
 
     def emit(self, stream: str, text: str, fields: dict[str, Any] | None = None) -> None:
         """Write down a log record of the attempt that runs. From any thread of the user's code."""
+        if self._is_copy:
+            self._emit_from_copy(stream, text)
+            return
         is_main = threading.get_ident() == self._main
         if is_main:
             self._shielded = True
@@ -225,6 +237,22 @@ class Child:
                 if self._deferred:
                     self._deferred = False
                     self._on_term()
+
+    def _on_forked(self) -> None:
+        """In a process that the user's code has forked: it is no child of ours. TERM must end it, and the journal and the
+        pipe to the runtime, which it has inherited, must not hear from two processes."""
+        self._is_copy = True
+        self.stdout.renew_lock()
+        self.stderr.renew_lock()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _emit_from_copy(self, stream: str, text: str) -> None:
+        """Lines go through the descriptors, like those of any other process below. There is no such way for records."""
+        descriptor = {"stdout": 1, "stderr": 2}.get(stream)
+        if descriptor is not None:
+            with suppress(OSError):
+                os.write(descriptor, text.encode("utf-8", "replace") + b"\n")
 
     def _add_log(self, stream: str, text: str, fields: dict[str, Any]) -> None:
         """The caller holds the lock."""
@@ -359,12 +387,6 @@ class _Context(task_context.TaskContext):
     @property
     def should_stop(self) -> bool:
         return self._child.should_stop
-
-
-def _forget_signals() -> None:
-    """A process that the user's code forks is no child of ours: TERM must end it."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _limit_memory(limit: int) -> tuple[int, int] | None:

@@ -107,13 +107,13 @@ def is_running(pid: int) -> bool:
 def live_children() -> bool:
     """Whether processes are left that this process or its descendants started. Reaps those that have ended.
 
-    The helper that ``multiprocessing`` keeps to clean up shared memory lives as long as its process does, by design, and
-    does not count.
+    The helpers that ``multiprocessing`` keeps, to clean up shared memory and to fork from, live as long as their process
+    does, by design, and do not count.
     """
-    expected = _resource_tracker()
+    expected = _helpers()
     left = False
     for pid in children_of(os.getpid()):
-        if pid == expected:
+        if pid in expected:
             continue
         if is_running(pid):
             left = True
@@ -123,9 +123,10 @@ def live_children() -> bool:
     return left
 
 
-def _resource_tracker() -> int | None:
-    module = sys.modules.get("multiprocessing.resource_tracker")
-    return getattr(getattr(module, "_resource_tracker", None), "_pid", None)
+def _helpers() -> set[int | None]:
+    tracker = getattr(sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None)
+    server = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
+    return {getattr(tracker, "_pid", None), getattr(server, "_forkserver_pid", None)}
 
 
 def environment_of(pid: int) -> bytes:

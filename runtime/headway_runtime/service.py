@@ -24,7 +24,7 @@ from headway_runtime import effects as to_do
 from headway_runtime import processes
 from headway_runtime.children import ChildProcess
 from headway_runtime.commands import Command
-from headway_runtime.core import Core
+from headway_runtime.core import BUSY_TICK, Core
 from headway_runtime.files import MARK, WorkFolder
 from headway_runtime.keeper import Keeper
 from headway_runtime.orders import Answer, ChildSettings
@@ -339,6 +339,8 @@ class RuntimeService:
 
     def _arm(self, now: float) -> None:
         """Look again when the core wants it; a timer that is early enough stays."""
+        if self._timer is not None and self._timer_at <= self._loop.time() + BUSY_TICK:
+            return  # as early as the core ever wants it for something new
         at = now + self.core.next_tick(now) if now else self._loop.time()
         loop_at = self._loop.time() + max(0.0, at - now) if now else at
         if self._timer is not None and self._timer_at <= loop_at:

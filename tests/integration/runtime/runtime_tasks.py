@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -183,6 +185,41 @@ def fork_and_wait() -> int:
     if not child:
         os._exit(5)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def square_aloud(number: int) -> int:
+    print(f"squaring {number}")
+    task_context.log("from a copy")
+    return number * number
+
+
+def use_a_pool(method: str) -> list[int]:
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        return pool.map(square_aloud, range(20))
+
+
+def upset_the_process() -> None:
+    os.chdir("/")
+    sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def where() -> list[Any]:
+    print("here")
+    return [os.getcwd(), signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN]  # noqa: PTH109
+
+
+def print_from_threads(count: int) -> None:
+    def talk(number: int) -> None:
+        for line in range(count):
+            print(f"{number}", end="-")
+            print(f"{line}")
+
+    threads = [threading.Thread(target=talk, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def kill_self() -> None:

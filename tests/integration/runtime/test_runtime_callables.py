@@ -321,6 +321,34 @@ def test_processes_that_the_code_itself_waits_for_do_no_harm(hub: Hub) -> None:
     assert value_of(hub, hub.call("runtime_tasks:fork_and_wait")) == 5
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_pools_of_processes_inside_an_attempt(hub: Hub, method: str) -> None:
+    key = hub.call("runtime_tasks:use_a_pool", method)
+    assert value_of(hub, key) == [number * number for number in range(20)]
+    hub.until(lambda: len(hub.text_of(key, "stdout")) == 20)
+    assert set(hub.text_of(key, "stdout")) == {f"squaring {number}" for number in range(20)}
+
+
+def test_what_an_attempt_changes_of_its_process_does_not_reach_the_next(
+    hub: Hub, shared_runtime: RuntimeProcess
+) -> None:
+    for _ in range(4):
+        value_of(hub, hub.call("runtime_tasks:upset_the_process"))
+    for _ in range(4):
+        key = hub.call("runtime_tasks:where")
+        assert value_of(hub, key) == [str(shared_runtime.cwd), True]
+        assert hub.text_of(key, "stdout") == ["here"]
+
+
+def test_threads_of_an_attempt_may_all_print(hub: Hub) -> None:
+    key = hub.call("runtime_tasks:print_from_threads", 200)
+    value_of(hub, key)
+    lines = hub.text_of(key, "stdout")
+    assert len(lines) == 800
+    pieces = sorted("".join(lines).replace("-", ""))
+    assert len(pieces) == len("".join(f"{number}{line}" for number in range(4) for line in range(200)))
+
+
 def test_tasks_left_in_the_event_loop_end_with_their_attempt(hub: Hub, tmp_path: Path) -> None:
     path = tmp_path / "cleaned"
     assert value_of(hub, hub.call("runtime_tasks:leave_task_behind", str(path))) is None
