@@ -55,6 +55,10 @@ class Client:
         """This client's name on the bus."""
         return self._engine.connection.name
 
+    def wait_until_served(self, timeout: float) -> None:
+        """Wait for a controller behind the broker that answers. Raises NoBus if there is none within ``timeout`` seconds."""
+        self._engine.run(self._engine.connection.until_served(timeout))
+
     @property
     def closed(self) -> bool:
         return self._engine.closed

@@ -73,6 +73,7 @@ class Connection:
         self._companions: dict[asyncio.Task[None], Callable[[], bool]] = {}
         self._stored: asyncio.Future[None] | None = None
         self._waiters: set[asyncio.Future[Any]] = set()
+        self._controller_changed = asyncio.Event()
 
     # ------------------------------------------------------------------------------------------------ opening, closing
 
@@ -100,6 +101,16 @@ class Connection:
                 raise self.core.over
             raise NoBus(no_bus_text(self.url, timeout))
         self._tick()
+
+    async def until_served(self, timeout: float) -> None:
+        """Wait for a controller behind the broker. Raises NoBus if there is none within ``timeout`` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                while not self.core.controller:
+                    self._controller_changed.clear()
+                    await self._controller_changed.wait()
+        except TimeoutError:
+            raise self._no_answer(timeout) from None
 
     async def close(self, patience: float = FLUSH_PATIENCE) -> None:
         """Wait at most ``patience`` seconds until what was submitted is stored, then leave. Cancels no task."""
@@ -217,6 +228,7 @@ class Connection:
 
     def on_controller(self, controller: bytes) -> None:
         self._perform(self.core.on_controller(controller, self._loop.time()))
+        self._controller_changed.set()
 
     def on_messages(self, messages: list[Arrived]) -> None:
         self._perform(self.core.on_messages(messages, self._loop.time()))

@@ -99,3 +99,14 @@ def test_the_parts_alone_start_in_any_order(shell: Shell, tmp_path_factory: pyte
         _, errors = part.communicate(timeout=PATIENCE)
         assert part.returncode == 0, errors
     assert shell.processes() == []
+
+
+def test_a_broker_without_a_controller_is_no_bus(shell: Shell, tmp_path_factory: pytest.TempPathFactory) -> None:
+    url = f"ipc://{tmp_path_factory.mktemp('b')}/bus"
+    broker = shell.start("broker", "--bind", url)
+    shell.bus = url
+    done = shell("ps")
+    assert done.status == 3
+    assert "no controller" in done.err and "headway controller" in done.err
+    broker.send_signal(signal.SIGTERM)
+    broker.communicate(timeout=PATIENCE)

@@ -64,6 +64,8 @@ def open_bus(ctx: click.Context) -> Iterator[Client]:
 
     choice = ctx.find_root().ensure_object(Choice)
     with Client(choice.bus, config=choice.config, timeout=CONNECT_SECONDS) as bus:
+        # A broker alone takes questions for ever: nobody behind it answers them.
+        bus.wait_until_served(CONNECT_SECONDS)
         yield bus
 
 

@@ -166,12 +166,12 @@ def run_command(
 ) -> int:
     """Run a shell command line as a task.
 
-    The whole line goes to the runtime's shell, so quote it. Prints the task's id, or with --wait its result.
+    The whole line goes to the runtime's shell, so quote it. Prints the task's id, or with --wait what the line prints.
     """
     ending = _take_ending(given)
     with _as_usage():
         task = bus.options(**chosen(bus, given)).command(line, params=dict(params), env=dict(env), cwd=cwd)
-    return finish(task, **ending)
+    return finish(task, is_process=True, **ending)
 
 
 @click.command(
@@ -197,12 +197,12 @@ def run_command(
 def script(bus: Client, path: Path, arguments: tuple[str, ...], files: tuple[Path, ...], **given: Any) -> int:
     """Run a Python script, uploaded with its files, as a task.
 
-    Arguments of the script that begin with - go after --. Prints the task's id, or with --wait its result.
+    Arguments of the script that begin with - go after --. Prints the task's id, or with --wait what it prints.
     """
     ending = _take_ending(given)
     with _as_usage():
         task = bus.options(**chosen(bus, given)).script(path, args=list(arguments), files=list(files))
-    return finish(task, **ending)
+    return finish(task, is_process=True, **ending)
 
 
 def _take_ending(given: dict[str, Any]) -> dict[str, Any]:

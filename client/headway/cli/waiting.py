@@ -19,16 +19,17 @@ if TYPE_CHECKING:
     from headway import ClientTask
 
 
-def finish(task: ClientTask, *, wait: bool, follow: bool, as_json: bool) -> int:
+def finish(task: ClientTask, *, wait: bool, follow: bool, as_json: bool, is_process: bool = False) -> int:
     """What follows a submission; returns the exit status.
 
+    ``is_process``: a command or a script, whose output is what a person waits for; its result is only its exit status.
     Raises KeyboardInterrupt again after saying that the task goes on without the person.
     """
     if not (wait or follow):
         print_json({"id": task.id}) if as_json else click.echo(task.id)
         return DONE
     try:
-        return _wait(task, follow, as_json)
+        return _wait(task, follow or is_process, as_json, is_process)
     except KeyboardInterrupt:
         short = short_text(task.task_id)
         note(
@@ -37,7 +38,7 @@ def finish(task: ClientTask, *, wait: bool, follow: bool, as_json: bool) -> int:
         raise
 
 
-def _wait(task: ClientTask, follow: bool, as_json: bool) -> int:
+def _wait(task: ClientTask, follow: bool, as_json: bool, is_process: bool) -> int:
     if follow:
         for record in task.logs(follow=True):
             # With --json the output must not get between the braces, so all of it goes to standard error.
@@ -49,7 +50,7 @@ def _wait(task: ClientTask, follow: bool, as_json: bool) -> int:
         return FAILED
     if as_json:
         print_json({"id": task.id, "status": "succeeded", "result": plain(value), "error": None})
-    elif value is not None:
+    elif value is not None and not is_process:
         click.echo(result_text(value))
     return DONE
 

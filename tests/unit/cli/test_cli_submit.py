@@ -26,6 +26,9 @@ class Recorder:
     def __exit__(self, *_: object) -> None:
         pass
 
+    def wait_until_served(self, timeout: float) -> None:
+        pass
+
     def options(self, **fields: Any) -> Recorder:
         Recorder.choice = NONE_CHOSEN.with_(fields)
         return self
