@@ -60,7 +60,6 @@ async def _serve(settings: Settings, slots: float | None, with_runtime: bool, re
         (hurry if stop.is_set() else stop).set()
 
     loops.on_stop(on_signal)
-    folder = Path(settings.controller.state).expanduser() if settings.controller.state else state_folder()
     controller = _service("controller").from_settings(settings)  # first: it holds the lock on the state
     broker = None
     runtime = None
@@ -70,7 +69,7 @@ async def _serve(settings: Settings, slots: float | None, with_runtime: bool, re
         await controller.open()
         controller.attach(broker.attach("controller", "controller", controller.instance, for_controller(), controller))
         if with_runtime:
-            runtime = RuntimeProcess(folder, broker.url, slots, settings)
+            runtime = RuntimeProcess(_folder(settings), broker.url, slots, settings)
             runtime.start()
         waiting = asyncio.create_task(_tell_ready(controller, broker.url, with_runtime, ready_fd))
         await stop.wait()
@@ -85,6 +84,10 @@ async def _serve(settings: Settings, slots: float | None, with_runtime: bool, re
         if broker is not None:
             await broker.close()
     return 0
+
+
+def _folder(settings: Settings) -> Path:
+    return Path(settings.controller.state).expanduser() if settings.controller.state else state_folder()
 
 
 def _service(name: str) -> Any:
@@ -160,7 +163,7 @@ class RuntimeProcess:
         while True:
             began = time.monotonic()
             while self._is_running():
-                await asyncio.sleep(POLL)
+                await asyncio.sleep(POLL)  # noqa: ASYNC110 (of the end of somebody else's child no event tells)
             if time.monotonic() - began > RESTART_LAST:
                 self._delay = RESTART_FIRST
             status = self._child.returncode if self._child is not None else None
