@@ -7,14 +7,17 @@ neither its header nor its payload is decoded.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from headway_broker.permissions import ALLOWED, MAY_PUBLISH, MAY_SUBSCRIBE, ROLES
+from headway_broker.identity import Refusal, identify, is_name_of
+from headway_broker.limits import Limits, allowance
+from headway_broker.permissions import ALLOWED, ASK_BROKER, MAY_PUBLISH, ROLES, TO_BROKER, rights_of
 from headway_broker.state import BrokerState, Peer
 from headway_bus.codec import MAX_HEADER_BYTES, Decoder, for_broker, name_of, request_of
 from headway_bus.endpoint import Frame
 from headway_bus.errors import ProtocolError
+from headway_bus.keyring import Authorized
 from headway_bus.link import BROKER, CONTROLLER, TOPIC
 from headway_bus.messages import (
     PROTOCOL_VERSION,
@@ -41,8 +44,10 @@ SILENT_HEARTBEATS = 3
 """Heartbeats without a word after which a peer is taken for gone."""
 
 NAME = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-MAX_TOPICS = 10_000
 MAX_TOPIC_CHARACTERS = 200
+
+TELL_AGAIN = 1.0
+"""Seconds between two words to a peer that it sends too much. More would be another flood, of our own."""
 
 
 class Deliver(NamedTuple):
@@ -65,8 +70,14 @@ class Broker:
         heartbeat: float = 2.0,
         max_message: int = 64 * 1024 * 1024,
         max_peers: int = 10_000,
+        limits: Limits = Limits(),  # noqa: B008  # immutable
     ) -> None:
         self.state = BrokerState(instance, now)
+        self.limits = limits
+        self.authorized: Mapping[str, Authorized] | None = None
+        """Who may come, by public key; None: this bus works without keys."""
+
+        self._strangers = allowance(limits.strangers_per_second, 0, now)
         self.heartbeat = heartbeat
         self.max_message = max_message
         self.max_peers = max_peers
@@ -75,8 +86,8 @@ class Broker:
 
     # ------------------------------------------------------------------------------------------- events
 
-    def on_message(self, frames: list[Frame], now: float) -> list[Deliver]:
-        """A message from a socket: ``[route, target, header, payload …]``."""
+    def on_message(self, frames: list[Frame], now: float, key: str = "") -> list[Deliver]:
+        """A message from a socket: ``[route, target, header, payload …]``, and the public key of its connection."""
         route = bytes(frames[0])
         if len(frames) < 3:
             return self._reject(route, Code.MALFORMED, "expected the frames target, header, payload …")
@@ -85,20 +96,42 @@ class Broker:
             text = f"a header of {len(header)} bytes; at most {MAX_HEADER_BYTES} are accepted"
             return self._reject(route, Code.TOO_LARGE, text, request_of(header[:64]))
         payload = frames[3:]
-        if payload and (size := sum(map(len, payload))) > self.max_message:
+        size = len(header)
+        if payload and (size := size + sum(map(len, payload))) > self.max_message:
             text = f"a message of {size} bytes; at most {self.max_message} are accepted (setting bus.max_message)"
             return self._reject(route, Code.TOO_LARGE, text, request_of(header))
         peer = self.state.by_route.get(route)
         if peer is None:
-            return self._on_stranger(route, target, header, now)
+            return self._on_stranger(route, target, header, now, key)
+        if peer.key != key:
+            # A peer can choose its connection's routing id, but no other's key: it took over the id of one that is cut.
+            return self._reject(route, Code.FORBIDDEN, "this connection's key is not that of the peer it speaks as")
         peer.heard = now
+        if exceeded := peer.allowance.take(size, now):
+            return self._refuse_flood(peer, exceeded, header, now)
         if target == BROKER:
             return self._on_own(peer, header, now)
         return self._forward(peer, target, header, payload)
 
     def on_local_peer(self, name: bytes, role: str, route: bytes, instance: bytes, now: float) -> list[Deliver]:
         """A peer in this process: it needs no hello, because nobody else can be at its place."""
-        return self._welcome(Peer(name, role, route, instance, now, now, "in this process"), now)
+        return self._welcome(Peer(name, role, route, instance, now, now, "in this process", role), now)
+
+    def on_authorized(self, authorized: Mapping[str, Authorized], now: float) -> list[Deliver]:
+        """The list of those who may come has changed: whoever is connected and not (so) on it is cut off."""
+        self.authorized = authorized
+        out: list[Deliver] = []
+        for peer in list(self.state.by_route.values()):
+            if self._is_local(peer):
+                continue
+            who = authorized.get(peer.key)
+            if who is not None and who.role == peer.role and is_name_of(who, peer.name.decode()):
+                continue
+            self.state.counters["peers.revoked"] += 1
+            # Not greeted any more: it says hello, and hears then that there is no place for it.
+            out += self._reject(peer.route, Code.NOT_GREETED, "its key was revoked, has expired, or means another now")
+            out += self._remove(peer, "gone")
+        return out
 
     def on_unreachable(self, route: bytes, now: float) -> list[Deliver]:
         """A delivery failed because nobody is behind the route any more."""
@@ -140,13 +173,13 @@ class Broker:
         if receiver is None:
             missing = Code.NO_CONTROLLER if target == CONTROLLER else Code.UNKNOWN_TARGET
             return self._undeliverable(peer, target, header, missing, "nobody of that name is connected")
-        if name not in ALLOWED.get((peer.role, receiver.role), ()):
+        if name not in ALLOWED.get((peer.rights, receiver.role), ()):
             return self._forbid(peer, target, name, header)
         self.state.counters["forwarded"] += 1
         return [Deliver(receiver.route, peer.name, header, payload)]
 
     def _publish(self, peer: Peer, target: bytes, header: bytes, payload: Sequence[Frame]) -> list[Deliver]:
-        if peer.role not in MAY_PUBLISH:
+        if peer.rights not in MAY_PUBLISH:
             return self._forbid(peer, target, name_of(header), header)
         subscribers = self.state.topics.get(target[1:].decode("utf-8", "replace"), {})
         self.state.counters["published"] += len(subscribers)
@@ -158,8 +191,8 @@ class Broker:
         return [Deliver(sender.route, BROKER, answer)]
 
     def _forbid(self, peer: Peer, target: bytes, name: str, header: bytes) -> list[Deliver]:
-        shown = target[:80].decode("utf-8", "replace")
-        text = f"a {peer.role} may not send {name or 'this'!r} to {shown!r}"
+        shown = target[:80].decode("utf-8", "replace") or "the broker"
+        text = f"a {peer.rights} may not send {name or 'this'!r} to {shown!r}"
         return self._reject(peer.route, Code.FORBIDDEN, text, request_of(header))
 
     def _reject(self, route: bytes, code: Code, text: str, request: int = 0) -> list[Deliver]:
@@ -168,7 +201,10 @@ class Broker:
 
     # ------------------------------------------------------------------------------------------- for the broker itself
 
-    def _on_stranger(self, route: bytes, target: bytes, header: bytes, now: float) -> list[Deliver]:
+    def _on_stranger(self, route: bytes, target: bytes, header: bytes, now: float, key: str) -> list[Deliver]:
+        if self._strangers.take(0, now):
+            self.state.counters["strangers.unanswered"] += 1
+            return []
         if target != BROKER or name_of(header) != "hello":
             return self._reject(route, Code.NOT_GREETED, "say hello first", request_of(header))
         try:
@@ -176,9 +212,21 @@ class Broker:
         except ProtocolError as error:
             return self._reject(route, Code.MALFORMED, str(error))
         assert isinstance(message, Hello)
-        return self._on_hello(route, message, now)
+        return self._on_hello(route, message, now, key)
+
+    def _refuse_flood(self, peer: Peer, exceeded: str, header: bytes, now: float) -> list[Deliver]:
+        self.state.counters[f"refused.{exceeded}-per-second"] += 1
+        if now - peer.allowance.told < TELL_AGAIN:
+            return []
+        peer.allowance.told = now
+        rate = getattr(self.limits, f"{exceeded}_per_second")
+        text = f"more than {rate} {exceeded} a second; the rest is dropped (setting broker.{exceeded}_per_second)"
+        return self._reject(peer.route, Code.OVERLOADED, text, request_of(header))
 
     def _on_own(self, peer: Peer, header: bytes, now: float) -> list[Deliver]:
+        name = name_of(header)
+        if name in ASK_BROKER and name not in TO_BROKER[peer.rights]:
+            return self._forbid(peer, BROKER, name, header)
         try:
             message = self._decoder.decode(header)
         except ProtocolError as error:
@@ -197,8 +245,7 @@ class Broker:
             case _:
                 return self._reject(peer.route, Code.STATE, f"already greeted as {peer.name.decode()!r}")
 
-    def _on_hello(self, route: bytes, hello: Hello, now: float) -> list[Deliver]:
-        name = hello.name.encode() or self._make_name(hello.role)
+    def _on_hello(self, route: bytes, hello: Hello, now: float, key: str) -> list[Deliver]:
         if hello.version != PROTOCOL_VERSION:
             newer = "the broker" if hello.version > PROTOCOL_VERSION else "this peer"
             text = f"speaks version {hello.version}, the broker {PROTOCOL_VERSION}: upgrade {newer} (pip install -U headway)"
@@ -207,11 +254,17 @@ class Broker:
             return self._reject(
                 route, Code.MALFORMED, f"role {hello.role[:80]!r}; expected one of {', '.join(sorted(ROLES))}"
             )
-        if not NAME.fullmatch(name) or (name == CONTROLLER) != (hello.role == "controller"):
+        role, name = hello.role, hello.name.encode() or self._make_name(hello.role)
+        if self.authorized is not None:
+            found = identify(self.authorized, key, hello, self._instance_of, self.limits.per_key)
+            if isinstance(found, Refusal):
+                return self._reject(route, *found)
+            role, name = found.role, found.name.encode()
+        if not NAME.fullmatch(name) or (name == CONTROLLER) != (role == "controller"):
             text = f"name {hello.name[:80]!r}; expected up to 64 letters, digits, '.', '_', '-', and 'controller' only for it"
             return self._reject(route, Code.MALFORMED, text)
         earlier = self.state.by_name.get(name)
-        if earlier is not None and (earlier.instance, earlier.role) != (hello.instance, hello.role):
+        if earlier is not None and self._is_another(earlier, hello.instance, role, key):
             # The earlier one may be dead without our knowing. A word to it finds out: if nobody is behind its route,
             # the delivery fails, it is removed, and the newcomer's next attempt succeeds.
             probe = Deliver(earlier.route, BROKER, Pong(0.0))
@@ -219,7 +272,12 @@ class Broker:
             return [probe, *self._reject(route, Code.NAME_TAKEN, text)]
         if earlier is None and len(self.state.by_route) >= self.max_peers:
             return self._reject(route, Code.LIMIT, f"{self.max_peers} peers are connected (setting broker.max_peers)")
-        return self._welcome(Peer(name, hello.role, route, hello.instance, now, now, hello.software[:100]), now)
+        rights = rights_of(role, has_key=self.authorized is not None)
+        peer = Peer(name, role, route, hello.instance, now, now, hello.software[:100], rights, key)
+        if role != "controller":  # it answers everybody
+            limits = self.limits
+            peer.allowance = allowance(limits.messages_per_second, limits.bytes_per_second, now, self.max_message)
+        return self._welcome(peer, now)
 
     def _welcome(self, peer: Peer, now: float) -> list[Deliver]:
         state = self.state
@@ -272,12 +330,10 @@ class Broker:
         return [Deliver(state.controller.route, BROKER, self._changed(peer, how)), *self._tell_topics([], lost)]
 
     def _subscribe(self, peer: Peer, topics: Iterable[str]) -> list[Deliver]:
-        if peer.role not in MAY_SUBSCRIBE:
-            return self._reject(peer.route, Code.FORBIDDEN, f"a {peer.role} may not subscribe")
         added: list[str] = []
         for topic in topics:
-            if len(peer.topics) >= MAX_TOPICS or len(topic) > MAX_TOPIC_CHARACTERS:
-                text = f"at most {MAX_TOPICS} topics of {MAX_TOPIC_CHARACTERS} characters"
+            if len(peer.topics) >= self.limits.max_topics or len(topic) > MAX_TOPIC_CHARACTERS:
+                text = f"at most {self.limits.max_topics} topics of {MAX_TOPIC_CHARACTERS} characters (setting broker.max_topics)"
                 return [*self._tell_topics(added, []), *self._reject(peer.route, Code.LIMIT, text)]
             if topic not in self.state.topics:
                 added.append(topic)
@@ -315,6 +371,15 @@ class Broker:
     def _make_name(self, role: str) -> bytes:
         self._names += 1
         return f"{role}-{self.state.instance.hex()[:6]}-{self._names}".encode()[:64]
+
+    def _instance_of(self, name: str) -> bytes | None:
+        """Who is connected under that name."""
+        peer = self.state.by_name.get(name.encode())
+        return peer.instance if peer is not None else None
+
+    def _is_another(self, earlier: Peer, instance: bytes, role: str, key: str) -> bool:
+        """Whether somebody else has the name. The instance alone proves nothing: others are told the controller's."""
+        return self._is_local(earlier) or (earlier.instance, earlier.role, earlier.key) != (instance, role, key)
 
     def _is_local(self, peer: Peer) -> bool:
         return peer.route[:1] == b"\xff"  # ZeroMQ's own routes begin with a zero byte

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import zmq
 
+from headway_broker.authentication import POLL, Door, IdentifiedEndpoint
 from headway_broker.core import Broker, Deliver
+from headway_broker.limits import Limits, allow_descriptors
 from headway_bus.codec import Decoder, encode
+from headway_bus.config import Broker as BrokerSettings
 from headway_bus.config import Settings
 from headway_bus.endpoint import Endpoint, Frame
-from headway_bus.errors import BusError
+from headway_bus.errors import BusError, ConfigError
+from headway_bus.keyring import Keyring
+from headway_bus.keys import is_local
 from headway_bus.link import BROKER, Listener, LocalLink
 from headway_bus.logs import get_logger
-from headway_bus.messages import Rejected, Welcome
+from headway_bus.messages import Enrolled, Rejected, Welcome
 from headway_bus.records import Code
 
 SEND_HIGH_WATER = 20_000
@@ -30,28 +33,26 @@ LOCAL_ROUTE = b"\xff"
 log = get_logger("headway.broker")
 
 
-def check_bind(url: str) -> None:
-    """Raise BusError unless the address can be reached from this machine only.
-
-    Other addresses need encryption and keys for every peer, which this version does not have.
-    """
-    parts = urlsplit(url)
-    if parts.scheme in ("ipc", "inproc"):
-        return
-    host = parts.hostname or ""
-    if parts.scheme != "tcp" or not host:
-        raise BusError(f"cannot bind {url!r}: expected tcp://127.0.0.1:PORT or ipc:///path/of/socket")
-    if host == "localhost":
-        return
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+def check_bind(url: str, with_keys: bool = False) -> None:
+    """Raise BusError unless the address can be reached from this machine only, or everybody needs a key there."""
+    if not is_local(url) and not with_keys:
         raise BusError(
-            f"refusing to bind {url!r}: beyond this machine a bus needs keys, and this version has none; "
-            "bind tcp://127.0.0.1:PORT and reach it through an SSH tunnel"
+            f"refusing to bind {url!r}: beyond this machine a bus needs keys, and there are none here. Make them with "
+            "`headway keys init` (and name their folder, if it is another: keys under [broker]), then start again"
         )
+
+
+def find_keys(own: BrokerSettings, bind: str) -> Keyring | None:
+    """The keys that a broker at this address works with; None: it needs none and uses none."""
+    if is_local(bind) and not own.require_keys:
+        return None
+    keyring = Keyring(own.keys)
+    if not keyring.exists:
+        check_bind(bind)
+        raise ConfigError(
+            f"require_keys under [broker], but there are no keys in {keyring.folder}; do: headway keys init"
+        )
+    return keyring
 
 
 class BrokerService:
@@ -65,14 +66,26 @@ class BrokerService:
         max_message: int = 64 * 1024 * 1024,
         max_peers: int = 10_000,
         high_water_mark: int = SEND_HIGH_WATER,
+        limits: Limits = Limits(),  # noqa: B008  # immutable
+        keyring: Keyring | None = None,
+        handshake_timeout: float = 10.0,
     ) -> None:
-        check_bind(bind)
+        check_bind(bind, keyring is not None)
         self.bind = bind
         self.url = bind
         self._high_water_mark = high_water_mark
+        self._handshake_timeout = handshake_timeout
         self.core = Broker(
-            os.urandom(8), time.monotonic(), heartbeat=heartbeat, max_message=max_message, max_peers=max_peers
+            os.urandom(8),
+            time.monotonic(),
+            heartbeat=heartbeat,
+            max_message=max_message,
+            max_peers=max_peers,
+            limits=limits,
         )
+        self._door = Door(keyring, self.core.state.counters) if keyring is not None else None
+        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._looker: asyncio.TimerHandle | None = None
         self._endpoint: Endpoint | None = None
         self._local: dict[bytes, LocalLink] = {}
         self._ticker: asyncio.TimerHandle | None = None
@@ -88,17 +101,24 @@ class BrokerService:
             max_message=bus.max_message,
             max_peers=own.max_peers,
             high_water_mark=own.high_water_mark,
+            limits=Limits(own.messages_per_second, own.bytes_per_second, own.max_topics),
+            keyring=find_keys(own, own.bind or bus.url),
+            handshake_timeout=own.handshake_timeout,
         )
 
     def start(self) -> None:
         """Bind. Raises BusError when the address cannot be had, with who is to blame as far as it can be known."""
-        socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
+        allow_descriptors(self.core.max_peers)
+        socket: zmq.Socket[bytes] = self._make_context().socket(zmq.ROUTER)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.ROUTER_MANDATORY, 1)  # a delivery to nobody, or to a full queue, is an error and not a drop
         socket.set(zmq.SNDHWM, self._high_water_mark)
         socket.set(zmq.RCVHWM, self._high_water_mark)
         socket.set(zmq.MAXMSGSIZE, self.core.max_message)
         socket.set(zmq.BACKLOG, 4096)  # a whole plant may come back at once
+        socket.set(zmq.HANDSHAKE_IVL, round(self._handshake_timeout * 1000))
+        if self._door is not None:
+            self._door.prepare(socket)
         try:
             socket.bind(self.bind)
         except zmq.ZMQError as error:
@@ -107,8 +127,10 @@ class BrokerService:
                 f"cannot bind {self.bind!r}: {error.strerror or error}; is a bus running there already?"
             ) from None
         self.url = socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
-        self._endpoint = Endpoint(socket, self._on_raw, head=3)
+        kind = Endpoint if self._door is None else IdentifiedEndpoint
+        self._endpoint = kind(socket, self._on_raw, head=3)
         self._tick()
+        self._look()
         log.info("broker serves", url=self.url)
 
     def attach(self, name: str, role: str, instance: bytes, decoder: Decoder, listener: Listener) -> LocalLink:
@@ -125,25 +147,68 @@ class BrokerService:
 
     async def close(self) -> None:
         """Let go of the address."""
-        if self._ticker is not None:
-            self._ticker.cancel()
+        for timer in (self._ticker, self._looker):
+            if timer is not None:
+                timer.cancel()
         if self._endpoint is not None:
             self._endpoint.close(linger=200)
             self._endpoint = None
+        if self._door is not None:
+            self._door.close()
+        if self._context is not None:
+            # It waits for what is still being sent.
+            await asyncio.get_running_loop().run_in_executor(None, self._context.term)
+            self._context = None
+
+    def _make_context(self) -> zmq.Context[zmq.Socket[bytes]]:
+        """Where the sockets live. A door is that of a whole context, so a broker with keys has a context to itself."""
+        if self._door is None:
+            return zmq.Context.instance()
+        self._context = zmq.Context()
+        self._door.start(self._context)
+        return self._context
+
+    def _look(self) -> None:
+        """See whether the list of those who may come has changed."""
+        if self._door is None:
+            return
+        if self._looker is not None:
+            self._looker.cancel()
+        if self._door.look() or self.core.authorized is None:
+            self._perform(self.core.on_authorized(self._door.authorized, time.monotonic()))
+        self._looker = asyncio.get_running_loop().call_later(POLL, self._look)
+
+    def _on_identified(self, raw: list[list[Any]], door: Door, keys: list[str]) -> None:
+        now = time.monotonic()
+        for frames, key in zip(raw, keys, strict=True):
+            if frames[0][:1] == LOCAL_ROUTE:
+                self._refuse_route(frames[0])
+            elif key in door.authorized:
+                self._handle(frames, now, key)
+            elif len(frames) >= 3 and (answer := door.on_unknown(key, frames[1], frames[2], now)) is not None:
+                if isinstance(answer, Enrolled):
+                    self._look()
+                self._perform([Deliver(frames[0], BROKER, answer)])
+
+    def _handle(self, frames: list[Any], now: float, key: str) -> None:
+        try:
+            self._perform(self.core.on_message(frames, now, key))
+        except Exception:
+            # A defect of ours, met by one message: the others of this wake-up must not pay for it.
+            self.core.state.counters["messages.failed"] += 1
+            log.exception("a message could not be handled", route=frames[0].hex())
 
     def _on_raw(self, raw: list[list[Any]]) -> None:
+        if self._door is not None:
+            assert isinstance(self._endpoint, IdentifiedEndpoint)
+            self._on_identified(raw, self._door, self._endpoint.keys)
+            return
         now = time.monotonic()
-        on_message, perform = self.core.on_message, self._perform
         for frames in raw:
             if frames[0][:1] == LOCAL_ROUTE:
                 self._refuse_route(frames[0])
                 continue
-            try:
-                perform(on_message(frames, now))
-            except Exception:
-                # A defect of ours, met by one message: the others of this wake-up must not pay for it.
-                self.core.state.counters["messages.failed"] += 1
-                log.exception("a message could not be handled", route=frames[0].hex())
+            self._handle(frames, now, "")
 
     def _refuse_route(self, route: bytes) -> None:
         """A socket that chose for itself a routing id of those that stand for peers in this process."""

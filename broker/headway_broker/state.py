@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from headway_broker.limits import Allowance, allowance
+
 
 @dataclass(slots=True)
 class Peer:
@@ -17,6 +19,13 @@ class Peer:
     since: float
     heard: float
     software: str = ""
+    rights: str = ""
+    """By which permissions it is judged: its role, but for those who come without a key."""
+
+    key: str = ""
+    """The public key by which its connection was made; empty: made without."""
+
+    allowance: Allowance = field(default_factory=lambda: allowance(0, 0, 0.0))
     topics: set[str] = field(default_factory=set)
 
 

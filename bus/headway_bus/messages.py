@@ -88,6 +88,17 @@ class AskBroker(Message, frozen=True):
     request: int
 
 
+class Enrol(Message, frozen=True):
+    """All that a peer may say whose key is not known: make it known. The key is the one that the connection was made with.
+
+    Answered by :class:`Enrolled` or :class:`Rejected`.
+    """
+
+    version: int
+    token: str  # from the invitation; good once
+    name: str  # wished for
+
+
 # ---------------------------------------------------------------------------------------------- broker → any peer
 
 
@@ -100,6 +111,13 @@ class Welcome(Message, frozen=True):
     heartbeat: float  # seconds between signs of life that the broker expects
     max_message: int  # bytes of one message, all frames together
     controller: bytes = b""  # the controller's instance; empty: none is connected
+
+
+class Enrolled(Message, frozen=True):
+    """The key is known from now on, under this name and with this role. Connect anew and say hello."""
+
+    name: str  # the one that was wished for
+    role: str  # as the invitation says
 
 
 class Rejected(Message, frozen=True):
@@ -542,9 +560,18 @@ class RuntimeLeaving(Message, frozen=True):
     reason: str = ""
 
 
-ToBroker = Hello | Ping | Bye | Subscribe | Unsubscribe | AskBroker
+ToBroker = Hello | Ping | Bye | Subscribe | Unsubscribe | AskBroker | Enrol
 FromBroker = (
-    Welcome | Rejected | Pong | ControllerChanged | Undeliverable | PeerChanged | Peers | TopicsChanged | BrokerState
+    Welcome
+    | Rejected
+    | Pong
+    | ControllerChanged
+    | Undeliverable
+    | PeerChanged
+    | Peers
+    | TopicsChanged
+    | BrokerState
+    | Enrolled
 )
 ClientToController = (
     Submit
