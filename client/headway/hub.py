@@ -162,8 +162,8 @@ class RuntimeProcess:
     async def _keep_alive(self) -> None:
         while True:
             began = time.monotonic()
-            while self._is_running():
-                await asyncio.sleep(POLL)  # noqa: ASYNC110 (of the end of somebody else's child no event tells)
+            while self._is_running():  # noqa: ASYNC110 - no event tells of the end of another's child
+                await asyncio.sleep(POLL)
             if time.monotonic() - began > RESTART_LAST:
                 self._delay = RESTART_FIRST
             status = self._child.returncode if self._child is not None else None
