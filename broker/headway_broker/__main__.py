@@ -6,10 +6,10 @@ import asyncio
 import sys
 
 import click
-from headway_bus import config, logs, loops
-from headway_bus.errors import BusError, ConfigError
 
 from headway_broker.service import BrokerService
+from headway_bus import config, logs, loops
+from headway_bus.errors import BusError, ConfigError
 
 
 @click.command("broker", short_help="Run the hub alone.", epilog="Example: headway broker --bind tcp://127.0.0.1:5570")

@@ -61,7 +61,7 @@ class Endpoint:
         self._armed = False
         self._closed = False
         self._fd = int(socket.FD)
-        self._loop.add_reader(self._fd, self._wake)
+        self._loop.add_reader(self._fd, self._on_edge)
         self._backlog: deque[list[Frame]] = deque()
         self._backlog_bytes = 0
         self._arm()
@@ -100,6 +100,10 @@ class Endpoint:
         if not self._armed and not self._closed:
             self._armed = True
             self._loop.call_soon(self._wake)
+
+    def _on_edge(self) -> None:
+        if not self._armed:  # else a look is due in this turn of the loop anyway
+            self._wake()
 
     def _wake(self) -> None:
         self._armed = False

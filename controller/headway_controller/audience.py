@@ -89,7 +89,7 @@ class Audience:
         options = self.life.intern(message.groups[0].options) if message.groups else None
         runtime, starts = "", None
         if options is not None:
-            runtime, starts, _ = self.scheduler.waiting(options, now)
+            runtime, starts = self.scheduler.start(options, now)
         for group in message.groups:
             new, old = self._admit_group(name, group, message.watch, frames, now)
             admitted += new
@@ -144,7 +144,8 @@ class Audience:
             )
         parents: dict[TaskId, list[TaskId]] = {}
         for group in message.groups:
-            text = find_fault(group.options) or find_task_fault(group, frames, self.payload_limit)
+            text = "" if self.life.is_known(group.options) else find_fault(group.options)
+            text = text or find_task_fault(group, frames, self.payload_limit)
             if text:
                 return Code.INVALID, text
             if group.options.after:
@@ -171,7 +172,7 @@ class Audience:
         if len(admitted) == 1:
             admitted[0].predicted = first.expectation
             return
-        _, last, _ = self.scheduler.waiting(options, now)
+        _, last = self.scheduler.start(options, now)
         step = (last.expectation - first.expectation) / max(1, len(admitted))
         for place, task in enumerate(admitted):
             task.predicted = max(0.0, first.expectation + place * step)

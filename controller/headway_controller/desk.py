@@ -40,7 +40,7 @@ from headway_bus.messages import (
     TaskPage,
 )
 from headway_bus.records import ENDS, Blob, Code, JobInfo, Status, TaskInfo
-from headway_controller.checks import LARGEST
+from headway_controller.checks import LARGEST, find_fault
 from headway_controller.core import Controller
 from headway_controller.foresight import with_estimates
 from headway_controller.state import Bytes, Ended, Waiting, status_of
@@ -258,6 +258,8 @@ class Desk:
 
     async def _estimate(self, ask: AskEstimate) -> Answer:
         core = self._shell.core
+        if fault := find_fault(ask.options):
+            raise Refused(Code.INVALID, fault)
         runtime, starts, ends = core.scheduler.waiting(core.life.intern(ask.options), self._shell.now())
         return EstimateFound(ask.request, runtime, starts, ends), []
 

@@ -53,6 +53,8 @@ OVER = frozenset({"failed", "returned", "revived"})
 
 ENDED_HOW = {Status.FAILED: "failed", Status.CANCELLED: "was cancelled", Status.EXPIRED: "expired"}
 
+COUNTER_OF = {status: f"tasks.{status}" for status in ENDS}
+
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -103,8 +105,12 @@ class Life:
         if known is None:
             if len(self._options) >= REMEMBERED_OPTIONS:
                 self._options.clear()
-            known = self._options[key] = options
+            known = self._options[key] = options  # checked by the caller: :meth:`is_known` spares it the next time
         return known
+
+    def is_known(self, options: Options) -> bool:
+        """Whether equal options were accepted before."""
+        return _encode(options) in self._options
 
     def status(self, task_id: TaskId) -> Status | None:
         """A task's status if memory knows it."""
@@ -342,7 +348,9 @@ class Life:
         error: ErrorInfo | None = None,
         seconds: float = 0.0,
     ) -> None:
-        self.withdraw(task)
+        if type(task.state) is Queued:
+            self.withdraw(task)
+        options = task.options
         waited = max(0.0, task.started - task.submitted) if task.started else now + self.wall_offset - task.submitted
         outcome = Outcome(
             task.id,
@@ -350,7 +358,7 @@ class Life:
             task.attempt,
             result,  # type: ignore[arg-type]  # a view of a received frame serves as bytes
             error,
-            task.options.by_value,
+            options.by_value,
             task.runtime,
             waited,
             seconds,
@@ -358,8 +366,9 @@ class Life:
         )
         self.change(task, event, Ended(outcome, now), now)
         ended_at = now + self.wall_offset
-        keep = task.options.retention
-        self.turn.store(
+        keep = options.retention
+        due = self.turn.due
+        due.operations.append(
             EndTask(
                 task.id,
                 status,
@@ -377,8 +386,8 @@ class Life:
                 ended_at + keep if keep >= 0 else None,
             )
         )
-        self.turn.due.ended.append(task)
-        self.state.counters[f"tasks.{status}"] += 1
+        due.ended.append(task)
+        self.state.counters[COUNTER_OF[status]] += 1
         if task.id in self.state.dependents:
             self._release_dependents(task.id, status, now)
 

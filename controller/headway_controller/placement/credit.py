@@ -50,18 +50,18 @@ def opens_in(book: Book, now: float) -> float:
     return max(likely_soon(drain, error) - horizon(book), 0.0)
 
 
-def room(book: Book, work: Work, now: float) -> int:
-    """How many attempts of that work may be committed now."""
+def room(book: Book, work: Work, now: float, wanted: int = MOST) -> int:
+    """How many attempts of that work may be committed now; more than ``wanted`` is not worth finding out."""
     need = work.demand.need
     if not need.plain:
         return 1 if book.stock.fits(need) else 0
     free = max(int((book.stock.slots + TOLERANCE) / need.slots), 0)
-    if book.unknown or not work.prediction.known:
+    if wanted <= free or book.unknown or not work.prediction.known:
         return free
-    return free + ahead(book, work, now, free)
+    return free + ahead(book, work, now, free, wanted - free)
 
 
-def ahead(book: Book, work: Work, now: float, free: int) -> int:
+def ahead(book: Book, work: Work, now: float, free: int, wanted: int = MOST) -> int:
     """How many more than the free slots hold: those that are likely to start within the horizon."""
     prediction = work.prediction
     slots = work.demand.need.slots
@@ -79,7 +79,7 @@ def ahead(book: Book, work: Work, now: float, free: int) -> int:
 
     if late(0):
         return 0
-    most = max(MOST - len(book.committed), 0)
+    most = min(max(MOST - len(book.committed), 0), wanted)
     good, step = 0, 1
     while good + step < most and not late(good + step):
         good += step

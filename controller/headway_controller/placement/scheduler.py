@@ -317,7 +317,7 @@ class Scheduler:
         if choice is None:
             return False
         book = choice.book
-        limit = room(book, work, now)
+        limit = room(book, work, now, len(head.tasks))
         if limit > 1:
             # Half of a fair share at a time: all that have room fill evenly, in few steps even for thousands of tasks.
             others = self.fleet.count_open(lane.demand)
@@ -416,6 +416,12 @@ class Scheduler:
         """(runtime, start, end) in seconds from now for a task of these options that came now, ``behind`` its like."""
         work = self.catalogue.work_of(options)
         return self._outlook.waiting(work, self._lane_of(work), now, float(behind))
+
+    def start(self, options: Options, now: float, behind: int = 0) -> tuple[str, records.Estimate]:
+        """The first two of :meth:`waiting`: what every submission is told, and no more."""
+        work = self.catalogue.work_of(options)
+        raw = self._outlook.raw(work, self._lane_of(work), now, float(behind))
+        return raw.book.name if raw.book is not None else "", self.waits.publish(work, raw)
 
     def expectation(self, options: Options, now: float) -> Expectation:
         """The raw expectation behind :meth:`waiting`, not calibrated."""
