@@ -1,0 +1,1 @@
+"""Beside this file lies what several folders of integration tests use: ``plain_peers``."""
