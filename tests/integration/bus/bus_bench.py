@@ -42,6 +42,12 @@ def end_context() -> None:
     assert not ending.is_alive(), f"sockets were left open: {left}"
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until it is true of something that tells nobody when it changes."""
+    for _ in iter(condition, True):
+        await asyncio.sleep(0.005)
+
+
 class Recorder:
     """A listener that keeps everything, and wakes whoever waits for something."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import zmq
-from bus_bench import Recorder, run
+from bus_bench import Recorder, run, until
 
 from headway_broker.service import BrokerService
 from headway_bus import messages as m
@@ -111,8 +111,7 @@ def test_a_taken_name_is_had_as_soon_as_its_holder_is_gone(tmp_path: Path) -> No
         holder = place.link(first, name="me")
         assert await holder.until_up(10.0)
         newcomer = place.link(second, name="me")
-        while not broker.core.state.counters["rejected.name-taken"]:
-            await asyncio.sleep(0.005)
+        await until(lambda: broker.core.state.counters["rejected.name-taken"] > 0)
         assert not newcomer.is_up
         await holder.close()
         assert await newcomer.until_up(10.0)
@@ -158,8 +157,7 @@ def test_leaving_is_said(tmp_path: Path) -> None:
         link = place.link(recorder)
         assert await link.until_up(10.0)
         await link.close()
-        while not broker.core.state.counters["peers.bye"]:
-            await asyncio.sleep(0.005)
+        await until(lambda: broker.core.state.counters["peers.bye"] > 0)
         assert not broker.core.state.by_name
         assert not link.send(CONTROLLER, m.AskTask(1, "x"))
         await place.close()
@@ -220,8 +218,7 @@ def test_what_cannot_be_read_is_told_with_its_number_and_harms_nothing(tmp_path:
         recorder = Recorder()
         link = Link(url, "client", for_client(), recorder, heartbeat=5.0)
         link.start()
-        while not router.poll(0):
-            await asyncio.sleep(0.005)
+        await until(lambda: router.poll(0) > 0)
         route, *_ = router.recv_multipart()
         router.send_multipart([route, BROKER, encode(m.Welcome(1, "me", b"broker", 5.0, 1 << 26, b"ctl"))])
         assert await link.until_up(10.0)
