@@ -113,7 +113,9 @@ class Engine:
                     self._at_close.pop()()
 
     async def _open(self, place: Place) -> None:
-        self.connection = Connection(place.url, place.limits, name=place.name, by_value=place.by_value)
+        self.connection = Connection(
+            place.url, place.limits, name=place.name, by_value=place.by_value, prepare=place.prepare
+        )
         await self.connection.open(place.connect_timeout)
 
     def _take_posted(self) -> None:
@@ -124,11 +126,15 @@ class Engine:
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
+        self._end_loop()
 
     def _stop_loop(self) -> None:
         self._closed = True
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+
+    def _end_loop(self) -> None:
+        """In the loop's own thread: a notebook runs a loop in the thread of whoever closes the client."""
         left = asyncio.all_tasks(self._loop)
         for task in left:
             task.cancel()

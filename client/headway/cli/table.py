@@ -25,6 +25,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
         Verb("demo", "headway.cli.demo:demo", "Run real work on a bus of its own and compare with published figures."),
         Verb("up", "headway.cli.up:up", "Keep a bus running on this machine."),
         Verb("doctor", "headway.cli.doctor:doctor", "Say what is wrong with this set-up, and what to do."),
+        Verb("bench", "headway.cli.bench:bench", "Measure how fast the bus is on this machine."),
     ),
     "Give work": (
         Verb("submit", "headway.cli.submit:submit", "Run a Python callable as a task."),
@@ -47,6 +48,9 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
         Verb("purge", "headway.cli.change:purge", "Forget ended tasks and their results."),
         Verb("drain", "headway.cli.change:drain", "Let a runtime finish what it runs and give it nothing new."),
         Verb("backup", "headway.cli.change:backup", "Copy the controller's store to a file while it runs."),
+    ),
+    "Beyond this machine": (
+        Verb("keys", "headway.cli.keys:keys", "Make, list and revoke the keys of a bus, and invite machines to it."),
     ),
     "Run the parts alone": (
         Verb("broker", "", "Run the broker."),
