@@ -15,6 +15,7 @@ import click
 
 from headway_bus import config, logs, loops
 from headway_bus.errors import BusError, ConfigError
+from headway_bus.keys import find_key, prepare_with
 from headway_runtime import files, resources
 from headway_runtime.service import RuntimeService, Setup
 from headway_runtime.state import Bounds
@@ -39,6 +40,7 @@ def _pairs(values: Sequence[str], what: str) -> dict[str, str]:
     epilog="Example: headway runtime --bus tcp://127.0.0.1:5570 --slots 4 --label disk=fast",
 )
 @click.option("--bus", "url", metavar="URL", help="Where the bus is.")
+@click.option("--key-file", metavar="FILE", help="The key to show to a bus that asks for one; it has the name, too.")
 @click.option("--name", help="What the runtime is called. Default: the machine's name.")
 @click.option("--slots", type=float, help="Attempts that run at the same time. Default: one per core.")
 @click.option("--memory", help="Bytes of memory offered. Default: all.")
@@ -95,12 +97,13 @@ def _overrides(given: dict[str, Any]) -> dict[str, Any]:
         "state": given["state"],
     }
     overrides = {f"runtime.{key}": value for key, value in runtime.items()}
-    return {**overrides, "bus.url": given["url"], "logs.level": given["log_level"]}
+    return {**overrides, "bus.url": given["url"], "bus.key_file": given["key_file"], "logs.level": given["log_level"]}
 
 
 def _setup(settings: config.Settings, slow: float) -> Setup:
     base = (Path(settings.runtime.state).expanduser() if settings.runtime.state else config.state_folder()) / "runtimes"
-    name = settings.runtime.name or _free_name(base)
+    key = find_key(settings.bus.key_file, settings.bus.url)
+    name = settings.runtime.name or (key.name if key is not None else _free_name(base))
     info = resources.describe(settings.runtime, name, _version())
     own = settings.runtime
     return Setup(
@@ -114,6 +117,7 @@ def _setup(settings: config.Settings, slow: float) -> Setup:
         slow=slow,
         software=f"headway {_version()}",
         keep_work=True,
+        prepare=prepare_with(key),
     )
 
 

@@ -54,8 +54,8 @@ class Capture(io.TextIOBase):
 
     def end_line(self) -> None:
         """The attempt is over: its last line is emitted even without a newline."""
-        with self._lock:
-            if self._lines.is_open:
+        if self._lines.is_open:
+            with self._lock:
                 for line in self._lines.end():
                     self._emit(self._stream, line)
 

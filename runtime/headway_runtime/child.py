@@ -41,6 +41,9 @@ FLUSH_ENDS = 32
 """Ends handed over at once: few enough that the child is fed again before it runs dry."""
 
 LOG_FLUSH_SECONDS = 0.02
+FORK_SECONDS = 0.00005
+"""An attempt that was over sooner cannot have started a process: that alone takes longer."""
+
 LEFTOVER_LOOK_SECONDS = 0.01
 READ_BYTES = 64 * 1024
 
@@ -98,6 +101,7 @@ class Child:
     def serve(self) -> None:
         """Run attempts until the runtime closes the pipe."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._handler)
         os.register_at_fork(after_in_child=self._on_forked)
         threading.Thread(target=self._listen, name="headway-control", daemon=True).start()
         with suppress(EOFError, ConnectionError), _Context(self):
@@ -142,7 +146,8 @@ class Child:
     def _run(self, item: Item) -> None:
         spec, task, attempt, payload = item
         key = (task, attempt)
-        self._restore()
+        sys.stdout, sys.stderr = self.stdout, self.stderr
+        os.fchdir(self._folder)
         self._sequence = 0
         self._last = key
         self.should_stop = False
@@ -162,25 +167,30 @@ class Child:
             record = Ended(task, attempt, AttemptEnd.CANCELLED, monotonic() - begun, b"", error)
         if limit is not None:
             resource.setrlimit(resource.RLIMIT_DATA, limit)
-        self._end(record, frame)
+        left = monotonic() - begun > FORK_SECONDS and self._look_at_process()
+        self._end(record, frame, left)
 
-    def _restore(self) -> None:
-        """Undo what an earlier attempt may have changed of the process, where that is cheap and harms the next one."""
-        sys.stdout, sys.stderr = self.stdout, self.stderr
-        os.fchdir(self._folder)
+    def _look_at_process(self) -> bool:
+        """After all but the shortest attempts: whether processes are left behind. Takes TERM back if it was taken."""
         if signal.getsignal(signal.SIGTERM) is not self._handler:
             signal.signal(signal.SIGTERM, self._handler)
+        return has_children() and live_children()
 
-    def _end(self, record: Ended, frame: Frame | None) -> None:
+    def _end_output(self) -> None:
+        """Everything the attempt has written is its own, the last line without a newline as well."""
         self.stdout.end_line()
         self.stderr.end_line()
         if self._output_poll.poll(0):
             self._read_outputs()
-        left = has_children() and live_children()
+        for stream, lines in self._outputs.values():
+            if lines.is_open:
+                with self._lock:
+                    for line in lines.end():
+                        self._add_log(stream, line, {})
+
+    def _end(self, record: Ended, frame: Frame | None, left: bool) -> None:
+        self._end_output()
         with self._lock:
-            for stream, lines in self._outputs.values():
-                for line in lines.end():
-                    self._add_log(stream, line, {})
             if self._allowance.dropped:
                 self._dropped[record.task] = self._dropped.get(record.task, 0) + self._allowance.dropped
             encoded = self._encode(record)

@@ -129,6 +129,7 @@ class ChildProcess:
             options.by_value,
             options.requirements.memory,
             options.output_limit or self._output_bytes,
+            spec.devices,
         )
 
     def _write(self, buffers: Sequence[Frame]) -> None:

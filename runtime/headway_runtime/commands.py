@@ -24,6 +24,7 @@ from headway_bus.task_context import REPORT_VARIABLE
 from headway_bus.task_context import environment as task_environment
 from headway_runtime.files import MARK, WorkFolder
 from headway_runtime.keeper import Keeper
+from headway_runtime.orders import DEVICES_VARIABLE
 from headway_runtime.output import Allowance, Lines
 from headway_runtime.state import Attempt
 
@@ -217,7 +218,8 @@ class Command:
         # The pipe's writing end becomes the third descriptor beside standard output and error.
         inode = context[REPORT_VARIABLE].partition(":")[2]
         context[REPORT_VARIABLE] = f"{REPORT_DESCRIPTOR}:{inode}"
-        return {**base, "TMPDIR": self._path, **own, MARK: self._mark, **context}
+        devices = {DEVICES_VARIABLE: self.spec.devices} if self.spec.devices else {}
+        return {**base, "TMPDIR": self._path, **devices, **own, MARK: self._mark, **context}
 
     def _write_params(self, params: dict[str, Any]) -> str:
         path = f"{self._path}/params.json"

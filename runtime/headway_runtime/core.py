@@ -67,7 +67,7 @@ class Core:
         self.pool = Pool(info.slots, self.bounds.max_children)
         self.reporter = Reporter(self.bounds.logs_bytes, self.bounds.message_bytes)
         self._endings = Endings(self.attempts, self.reporter)
-        self.specs = Specs(refusals)
+        self.specs = Specs(refusals, info.gpus)
         self.draining = False
         self.departure = Departure(self.bounds.drain_seconds, self.bounds.settle_seconds)
         self.duplicates = 0
@@ -147,10 +147,11 @@ class Core:
         return effects
 
     def _take_in(self, group: AssignGroup, frames: Sequence[Frame], effects: list[Effect], now: float) -> None:
-        spec = self.specs.of(group.options)
+        common = self.specs.of(group.options)
         attempts, ready, reporter = self.attempts, self.pool.ready, self.reporter
-        for task, number, payload in group.attempts:
+        for place, (task, number, payload) in enumerate(group.attempts):
             key = (task, number)
+            spec = self.specs.of(group.options, group.gpus[place]) if place < len(group.gpus) else common
             if key in attempts or reporter.is_unsettled(key):
                 self.duplicates += 1
                 continue

@@ -7,6 +7,10 @@ import msgspec
 from headway_bus.ids import TaskId
 from headway_bus.records import Kind, Payload
 
+DEVICES_VARIABLE = "CUDA_VISIBLE_DEVICES"
+"""How a process is told which GPUs are its own. One that has begun to use CUDA does not look again: models that keep a GPU
+are best served by a runtime that offers only that one."""
+
 Key = tuple[TaskId, int]
 
 
@@ -21,6 +25,7 @@ class ChildSpec(msgspec.Struct, frozen=True, array_like=True, gc=False):
     by_value: bool
     memory: int  # bytes, 0: no limit
     output_bytes: int
+    devices: str = ""  # for CUDA_VISIBLE_DEVICES
 
 
 class Work(msgspec.Struct, array_like=True, gc=False):

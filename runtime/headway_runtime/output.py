@@ -19,18 +19,17 @@ class Lines:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._line_length = line_bytes
         self._rest = ""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether something was fed that no line has yet."""
-        return bool(self._rest or self._decoder.getstate()[0])
+        self.is_open = False
+        """Whether anything was fed since the last ``end``, which is for nothing otherwise."""
 
     def feed(self, data: bytes) -> list[str]:
         """The lines that this completes, without their newlines."""
+        self.is_open = True
         return self.feed_text(self._decoder.decode(data))
 
     def feed_text(self, text: str) -> list[str]:
         """The same for text."""
+        self.is_open = True
         if "\n" not in text and len(self._rest) + len(text) <= self._line_length:
             self._rest += text
             return []
@@ -54,6 +53,7 @@ class Lines:
         """The last line, if it had no newline. Afterwards the stream begins anew."""
         rest = self._rest + self._decoder.decode(b"", final=True)
         self._rest = ""
+        self.is_open = False
         self._decoder.reset()
         return [rest] if rest else []
 

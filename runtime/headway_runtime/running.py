@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib
-import inspect
 import mmap
 import os
 import sys
@@ -25,7 +24,7 @@ from headway_bus.payloads import (
     encode_result_by_value,
 )
 from headway_bus.records import AttemptEnd, Blob, Ended, ErrorInfo, Kind, Reason
-from headway_runtime.orders import ChildSettings, ChildSpec
+from headway_runtime.orders import DEVICES_VARIABLE, ChildSettings, ChildSpec
 
 TRACEBACK_CHARACTERS = 16_000
 MESSAGE_CHARACTERS = 4_000
@@ -58,6 +57,8 @@ class Runner:
         """The async callable that runs now, for whoever must stop it from another thread."""
 
         self.loop: asyncio.AbstractEventLoop | None = None
+        self._devices = ""
+        self._devices_of_process = os.environ.get(DEVICES_VARIABLE)
 
     def forget(self) -> None:
         """The numbers of specs mean something else from now on."""
@@ -71,10 +72,12 @@ class Runner:
         begun = monotonic()
         seconds = 0.0
         try:
+            if spec.devices != self._devices:
+                self._show_devices(spec.devices)
             function, args, kwargs = self._prepare(spec, payload)
             begun = monotonic()
             value = function(*args, **kwargs)
-            if inspect.isawaitable(value):
+            if hasattr(type(value), "__await__"):
                 value = self._await(value)
             seconds = monotonic() - begun
             if self._settings.slow > 1.0:
@@ -92,6 +95,14 @@ class Runner:
         if len(data) <= self._settings.inline_bytes:
             return Ended(task, attempt, AttemptEnd.SUCCEEDED, seconds, data), None
         return self._large(task, attempt, seconds, data)
+
+    def _show_devices(self, devices: str) -> None:
+        """Let the attempt see its own GPUs, or (none) those that the process saw in the beginning."""
+        self._devices = devices
+        if devices or self._devices_of_process is not None:
+            os.environ[DEVICES_VARIABLE] = devices or self._devices_of_process or ""
+        else:
+            os.environ.pop(DEVICES_VARIABLE, None)
 
     def _large(self, task: TaskId, attempt: int, seconds: float, data: bytes) -> tuple[Ended, Frame | None]:
         if len(data) <= self._settings.frame_bytes:

@@ -16,6 +16,7 @@ from headway_bus import codec, config
 from headway_bus.config import Bus
 from headway_bus.endpoint import Frame
 from headway_bus.ids import AttemptKey
+from headway_bus.keys import Prepare
 from headway_bus.link import CONTROLLER, Link, Received
 from headway_bus.logs import get_logger
 from headway_bus.messages import BlobHave, BlobPart, Denied, Message, Rejected, Undeliverable, Welcome
@@ -63,6 +64,9 @@ class Setup:
     keep_work: bool = False
     """Leave the folder behind, with the large values in it, as a runtime that will be started again does."""
 
+    prepare: Prepare | None = None
+    """Gives the socket the runtime's key; None: a bus without keys."""
+
 
 class RuntimeService:
     """One runtime. ``await run()`` inside a loop; ``leave()`` from a signal handler ends it in good order."""
@@ -83,6 +87,7 @@ class RuntimeService:
             instance=self.instance,
             heartbeat=setup.bus.heartbeat,
             software=setup.software,
+            prepare=setup.prepare,
         )
         self._children: dict[int, ChildProcess] = {}
         self._commands: dict[AttemptKey, Command] = {}
@@ -98,6 +103,9 @@ class RuntimeService:
         # A task that connects finds the bus that it came from.
         self._environment = {**os.environ, config.BUS_VARIABLE: setup.url}
         self._environment.pop(MARK, None)
+        # The runtime's key is not its tasks': a task that connects brings one of its own.
+        for variable in (config.KEY_VARIABLE, "HEADWAY_BUS_KEY_FILE"):
+            self._environment.pop(variable, None)
         self._loop.set_exception_handler(_on_defect)
 
     # -------------------------------------------------------------------------------------- life

@@ -57,6 +57,9 @@ class Spec:
     refusal: ErrorInfo | None = None
     """Why this runtime does not run them; None: it does."""
 
+    devices: str = ""
+    """The GPUs that they may use, as CUDA_VISIBLE_DEVICES wants them; empty: whatever the process sees."""
+
     seconds: float = 0.0
     """Expected running time, a moving average; 0 while ``seen`` is 0."""
 
