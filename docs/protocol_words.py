@@ -235,6 +235,7 @@ SPECIAL = {
     ("TaskFound", "task"): "all about it",
     ("Group", "tasks"): "(id, arguments) each",
     ("AssignGroup", "attempts"): "(task, attempt, arguments) each",
+    ("AssignGroup", "gpus"): "for each attempt, the indices of its GPUs in the runtime's list; empty: none needs any",
     ("AskEstimate", "options"): "of the task that might be",
     ("Event", "name"): "what happened",
     ("Held", "attempt"): "its number",

@@ -461,10 +461,14 @@ class Event(Message, frozen=True):
 
 
 class AssignGroup(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Attempts that share their options: (task, attempt, payload) each."""
+    """Attempts that share their options: (task, attempt, payload) each.
+
+    ``gpus``: for each attempt the indices of the GPUs that are its own, in the runtime's list; empty where none needs any.
+    """
 
     options: Options
     attempts: list[tuple[TaskId, int, Payload]]
+    gpus: list[list[int]] = []
 
 
 class Registered(Message, frozen=True):

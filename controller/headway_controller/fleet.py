@@ -303,7 +303,10 @@ class Fleet:
     ) -> None:
         runtime.digest ^= digest
         keys = [(task_id, attempt) for task_id, attempt, _ in attempts]
-        batch = runtime.outbox.add(Assignment([AssignGroup(options, attempts)], frames, digest, keys))
+        gpus: list[list[int]] = []
+        if options.requirements.gpu:
+            gpus = [self.scheduler.gpus_of(runtime.info.name, task_id) for task_id, _ in keys]
+        batch = runtime.outbox.add(Assignment([AssignGroup(options, attempts, gpus)], frames, digest, keys))
         self._send_batch(runtime, batch, now)
 
     def _send_batch(self, runtime: Runtime, batch: Batch[Assignment], now: float) -> None:

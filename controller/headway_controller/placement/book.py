@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from headway_controller.placement.resources import Need
     from headway_controller.placement.work import Work
 
-WALKED = 8
-"""Up to so many running attempts are looked at each time; beyond, their sum is renewed now and then."""
+WALKED = 4
+"""Up to so many running attempts are looked at after each change; of more, their sum is renewed now and then."""
 
 
 class Booking(NamedTuple):
@@ -123,6 +123,11 @@ class Book:
             self.running[task] = (booking._replace(gpus=self.stock.claim(booking.work.demand.need)), started)
 
     # ------------------------------------------------------------------------------------------ what happens
+
+    def booking_of(self, task: TaskId) -> Booking | None:
+        """What was booked for a task that is committed or running here."""
+        running = self.running.get(task)
+        return running[0] if running is not None else self.committed.get(task)
 
     def commit(self, tasks: Sequence[TaskId], work: Work, now: float, choice: Choice | None = None) -> None:
         prediction = work.prediction
@@ -256,9 +261,10 @@ class Book:
         """Mean and variance of what is left of the running attempts, in slot-seconds, as far as the news go."""
         running = self.running
         count = len(running)
-        if count > WALKED:
+        changes = self._remaining_changes
+        if not changes or (count > WALKED and changes * 4 < count):
             age = now - self._remaining_at
-            if self._remaining_changes * 4 < count and 0.0 <= age * count < 0.05 * self._remaining_mean:
+            if 0.0 <= age * count < 0.05 * self._remaining_mean:
                 return self._remaining_mean - age * count, self._remaining_variance
         mean = variance = 0.0
         speed, seen = self.speed, now - self.delay

@@ -113,7 +113,11 @@ class Scheduler:
         book = self.fleet.books.get(name)
         if book is not None:
             book.draining = draining
-            self._closed(book)
+            if draining:
+                self._closed(book)
+            else:
+                self.fleet.closed.pop(book, None)
+                self.fleet.dirty[book] = None
 
     def set_aside(self, name: str, why: str, until: float) -> None:
         """Give it nothing until then; an operator sees why."""
@@ -124,8 +128,7 @@ class Scheduler:
 
     def _closed(self, book: Book) -> None:
         self.fleet.dirty[book] = None
-        if book.committed:
-            self.fleet.holders[book] = None
+        self.fleet.closed[book] = None
         self._unplan(book)
 
     # ------------------------------------------------------------------------------------------ tasks
@@ -272,7 +275,7 @@ class Scheduler:
 
     def take_backs(self, now: float) -> list[tuple[str, list[TaskId]]]:
         """(runtime, tasks) to ask back if they have not started: a free runtime would finish them sooner."""
-        if not self.fleet.holders or not self.binder.late:
+        if not (self.fleet.holders or self.fleet.closed) or not self.binder.late:
             return []
         found = takeback.proposals(self.fleet, now)
         self.counters["asked_back"] += sum(len(tasks) for _, tasks in found)
@@ -330,7 +333,8 @@ class Scheduler:
                 book.commit(tasks, work, now, choice)
                 self._add_commit(commits, book, batch, tasks)
         self.fleet.classify(book, now)
-        return limit >= 1
+        # Without room it must have left those that have some, or it would be chosen for ever.
+        return limit >= 1 or not self.fleet.offers(book, work.demand.need)
 
     def _add_commit(self, commits: list[Commit], book: Book, batch: Batch, tasks: list[TaskId]) -> None:
         self.counters["committed"] += len(tasks)
@@ -427,6 +431,12 @@ class Scheduler:
         """The raw expectation behind :meth:`waiting`, not calibrated."""
         work = self.catalogue.work_of(options)
         return self._outlook.raw(work, self._lane_of(work), now)
+
+    def gpus_of(self, runtime: str, task: TaskId) -> list[int]:
+        """The indices of the GPUs that a task which is committed or running there was given."""
+        book = self.fleet.books.get(runtime)
+        booking = book.booking_of(task) if book is not None else None
+        return [index for index, _ in booking.gpus] if booking is not None else []
 
     def remaining(self, runtime: str, task: TaskId, now: float) -> records.Estimate | None:
         """Seconds until a task that is committed or running there is over; None: it is not booked there."""
