@@ -192,7 +192,7 @@ class Broker:
 
     def _forbid(self, peer: Peer, target: bytes, name: str, header: bytes) -> list[Deliver]:
         shown = target[:80].decode("utf-8", "replace") or "the broker"
-        text = f"a {peer.rights} may not send {name or 'this'!r} to {shown!r}"
+        text = f"a peer with the role {peer.rights!r} may not send {name or 'this'!r} to {shown!r}"
         return self._reject(peer.route, Code.FORBIDDEN, text, request_of(header))
 
     def _reject(self, route: bytes, code: Code, text: str, request: int = 0) -> list[Deliver]:

@@ -71,6 +71,7 @@ class BrokerService:
         handshake_timeout: float = 10.0,
     ) -> None:
         check_bind(bind, keyring is not None)
+        self.keyring = keyring
         self.bind = bind
         self.url = bind
         self._high_water_mark = high_water_mark

@@ -1,7 +1,8 @@
 """The settings: ``config.toml``, the environment, defaults. One frozen record per table.
 
 What counts, the strongest first: what the caller gives (command line options, arguments), the environment
-(``HEADWAY_<TABLE>_<KEY>``, ``HEADWAY_BUS`` for the bus's address, ``HEADWAY_KEY_FILE`` for the key), the file, the default. The file is the first of:
+(``HEADWAY_<TABLE>_<KEY>``, ``HEADWAY_BUS`` for the bus's address, ``HEADWAY_KEY_FILE`` for the key), the file, the
+default. The file is the first of:
 the path given, ``$HEADWAY_CONFIG``, ``$XDG_CONFIG_HOME/headway/config.toml`` (``~/.config`` where that is not set). A
 ``config.toml`` in the working folder is *not* read: half of all projects have one, and it is not ours.
 

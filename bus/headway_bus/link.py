@@ -36,6 +36,13 @@ Received = tuple[bytes, Message, list[Frame]]
 """Who sent it (empty: the broker), the message, its payload frames."""
 
 _SESSION_MESSAGES = (Welcome, Pong, ControllerChanged, Rejected)
+_TROUBLE: dict[int, str] = {
+    zmq.Event.HANDSHAKE_FAILED_AUTH: "the broker does not know this key: it was not authorized, was revoked, or has expired",
+    zmq.Event.HANDSHAKE_FAILED_NO_DETAIL: "the broker there takes keys and none was shown, or takes none and one was shown, or "
+    "it is not the broker whose public key stands in the key file",
+}
+"""Ends of a handshake that a person can do something about."""
+
 _DISCONNECTED = frozenset(
     {
         zmq.Event.DISCONNECTED,
@@ -108,6 +115,9 @@ class Link:
         self.session = Session(role, name, instance or os.urandom(8), software, heartbeat)
         self.rejected: Rejected | None = None
         self.undecodable = 0
+        self.trouble = ""
+        """Why the last handshake failed; empty: it did not, or nobody answered."""
+
         self._decoder = decoder
         self._listener = listener
         self._prepare = prepare
@@ -218,6 +228,7 @@ class Link:
                         self._endpoint.send_or_keep([BROKER, encode(message)])
                 case sessions.Up(welcome):
                     log.debug("connected", url=self.url, name=welcome.name)
+                    self.trouble = ""
                     self._changed.set()
                     self._listener.on_up(welcome)
                 case sessions.Down(reason):
@@ -267,12 +278,19 @@ class Link:
         monitor = self._monitor
         while monitor is not None and monitor is self._monitor and int(monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             event = recv_monitor_message(monitor, zmq.NOBLOCK)["event"]
+            if event in _TROUBLE and not self.session.is_up:
+                self._note_trouble(_TROUBLE[event])
             if event in _DISCONNECTED:
                 # Whatever arrived before the cut is read first: it may be the answer that somebody waits for.
                 if self._endpoint is not None:
                     self._endpoint._wake()
                 self._perform(self.session.on_disconnected(self._clock()))
                 return
+
+    def _note_trouble(self, text: str) -> None:
+        if text != self.trouble:
+            log.info("no connection", url=self.url, reason=text)
+        self.trouble = text
 
 
 class LocalLink:

@@ -243,7 +243,9 @@ class Connecting:
 
     async def _connect(self) -> Bus:
         place = self._place
-        connection = Connection(place.url, place.limits, name=place.name, by_value=place.by_value)
+        connection = Connection(
+            place.url, place.limits, name=place.name, by_value=place.by_value, prepare=place.prepare
+        )
         await connection.open(place.connect_timeout)
         return Bus(connection, Caller(NONE_CHOSEN, place.limits.payload_limit))
 
@@ -255,11 +257,13 @@ def connect(
     timeout: float | None = None,
     name: str = "",
     by_value: bool = False,
+    key_file: str | Path | None = None,
 ) -> Connecting:
     """Connect to a bus: ``async with headway.connect() as bus``, or ``bus = await headway.connect()``.
 
     ``url``: else $HEADWAY_BUS, else ``url`` under ``[bus]`` in config.toml (``config`` says which), else the default.
     ``timeout``: seconds until NoBus is raised, else ``connect_timeout``. ``name``: this client's name in listings, else the
-    broker makes one. ``by_value``: open pickled results, even of tasks that this client did not submit.
+    broker makes one. ``by_value``: open pickled results, even of tasks that this client did not submit. ``key_file``: the key
+    that is shown to a bus that asks for one, else $HEADWAY_KEY_FILE, else the settings.
     """
-    return Connecting(find_place(url, config, timeout, name, by_value))
+    return Connecting(find_place(url, config, timeout, name, by_value, key_file))

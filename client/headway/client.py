@@ -28,7 +28,7 @@ class Client:
     """A connection to the bus for code without ``async``. Thread-safe; ``close()`` it, or use ``with``.
 
     ``url``: else $HEADWAY_BUS, else config.toml (``config`` says which), else the default. ``timeout``: seconds until
-    NoBus is raised. ``name``, ``by_value``: as for :func:`headway.connect`.
+    NoBus is raised. ``name``, ``by_value``, ``key_file``: as for :func:`headway.connect`.
     """
 
     def __init__(
@@ -39,8 +39,9 @@ class Client:
         timeout: float | None = None,
         name: str = "",
         by_value: bool = False,
+        key_file: str | Path | None = None,
     ) -> None:
-        place = find_place(url, config, timeout, name, by_value)
+        place = find_place(url, config, timeout, name, by_value, key_file)
         self._engine = Engine(place)
         self._caller = Caller(NONE_CHOSEN, place.limits.payload_limit)
 

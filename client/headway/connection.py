@@ -19,6 +19,7 @@ from headway_bus.codec import for_client
 from headway_bus.endpoint import Frame
 from headway_bus.errors import BusError, HeadwayError, NoBus
 from headway_bus.ids import TaskId
+from headway_bus.keys import Prepare
 from headway_bus.link import CONTROLLER, Link
 from headway_bus.link import Received as Arrived
 from headway_bus.messages import Event, Message, Rejected, Welcome
@@ -57,7 +58,14 @@ class Connection:
     """One client's connection. Make it inside a running loop; ``open`` and ``close`` it."""
 
     def __init__(
-        self, url: str, limits: Limits, *, name: str = "", role: str = "client", by_value: bool = False
+        self,
+        url: str,
+        limits: Limits,
+        *,
+        name: str = "",
+        role: str = "client",
+        by_value: bool = False,
+        prepare: Prepare | None = None,
     ) -> None:
         self.url = url
         self.limits = limits
@@ -65,7 +73,7 @@ class Connection:
         self.core = Core(limits.inline)
         self.closed = False
         self._loop = asyncio.get_running_loop()
-        self._link = Link(url, role, for_client(), self, name=name, software="headway")
+        self._link = Link(url, role, for_client(), self, name=name, software="headway", prepare=prepare)
         self._flush_at_hand = False
         self._timer: asyncio.TimerHandle | None = None
         self._room: deque[asyncio.Future[None]] = deque()
@@ -99,7 +107,7 @@ class Connection:
             self.closed = True
             if self.core.over is not None:
                 raise self.core.over
-            raise NoBus(no_bus_text(self.url, timeout))
+            raise NoBus(no_bus_text(self.url, timeout, self._link.trouble))
         self._tick()
 
     async def until_served(self, timeout: float) -> None:
@@ -307,8 +315,10 @@ class Connection:
         return TimeoutError(f"the controller did not answer within {timeout:g} s")
 
 
-def no_bus_text(url: str, timeout: float | None) -> str:
-    """What a person needs who asked for a bus where there is none."""
+def no_bus_text(url: str, timeout: float | None, trouble: str = "") -> str:
+    """What a person needs who asked for a bus where there is none. ``trouble``: why the handshake failed, if it did."""
+    if trouble:
+        return f"no connection to the bus at {url}: {trouble}"
     within = "" if timeout is None else f" within {timeout:g} s"
     return (
         f"no bus answers at {url}{within}. Start one with `headway up`, or say where it is: headway.connect(url), "

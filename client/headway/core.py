@@ -250,7 +250,7 @@ class Core:
                 case Undeliverable():
                     self._on_undeliverable(message, now)
                 case Rejected():
-                    effects += self._on_rejected(message)
+                    effects += self._on_rejected(message, now)
                 case _:
                     effects += self._on_answer(message, frames, now)
         if len(self._heard) >= ACKNOWLEDGE_BATCHES or self._heard_bytes >= ACKNOWLEDGE_BYTES:
@@ -461,13 +461,12 @@ class Core:
         self._count("answers_unasked")
         return []
 
-    def _on_rejected(self, rejected: Rejected) -> list[Effect]:
-        """The broker refused one message while the connection stands."""
+    def _on_rejected(self, rejected: Rejected, now: float) -> list[Effect]:
+        """The broker refused one message while the connection stands: as good as a no of the controller's."""
         self._count("rejected")
-        error = Refused(rejected.code, rejected.text)
-        for request in self.requests.acknowledge([rejected.request]):
-            return [Failed(request.handle, error)]
-        return []
+        if not rejected.request:
+            return []
+        return self._on_denied(Denied(rejected.request, rejected.code, rejected.text), now)
 
     # -------------------------------------------------------------------------------------------- pushed back
 

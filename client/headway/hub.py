@@ -23,10 +23,12 @@ from typing import Any
 
 import psutil
 
+from headway.hub_keys import runtime_key
 from headway_bus import logs, loops
 from headway_bus.codec import for_controller
-from headway_bus.config import Settings, state_folder
+from headway_bus.config import KEY_VARIABLE, Settings, state_folder
 from headway_bus.errors import BusError
+from headway_bus.keyring import Keyring
 
 RUNTIME_FILE = "runtime.json"
 POLL = 0.1
@@ -60,6 +62,7 @@ async def _serve(settings: Settings, slots: float | None, with_runtime: bool, re
         (hurry if stop.is_set() else stop).set()
 
     loops.on_stop(on_signal)
+    descriptors = open_files_allowed()
     controller = _service("controller").from_settings(settings)  # first: it holds the lock on the state
     broker = None
     runtime = None
@@ -69,7 +72,9 @@ async def _serve(settings: Settings, slots: float | None, with_runtime: bool, re
         await controller.open()
         controller.attach(broker.attach("controller", "controller", controller.instance, for_controller(), controller))
         if with_runtime:
-            runtime = RuntimeProcess(_folder(settings), broker.url, slots, settings)
+            runtime = RuntimeProcess(
+                _folder(settings), broker.url, slots, settings, _key_file(broker.keyring, settings), descriptors
+            )
             runtime.start()
         waiting = asyncio.create_task(_tell_ready(controller, broker.url, with_runtime, ready_fd))
         await stop.wait()
@@ -90,6 +95,10 @@ def _folder(settings: Settings) -> Path:
     return Path(settings.controller.state).expanduser() if settings.controller.state else state_folder()
 
 
+def _key_file(keyring: Keyring | None, settings: Settings) -> Path | None:
+    return None if keyring is None else runtime_key(keyring, _folder(settings), settings.runtime.name)
+
+
 def _service(name: str) -> Any:
     found = [each for each in entry_points(group="headway.services") if each.name == name]
     if not found:
@@ -105,10 +114,27 @@ async def _tell_ready(controller: Any, url: str, with_runtime: bool, ready_fd: i
             os.write(ready_fd, json.dumps({"url": url, "pid": os.getpid()}).encode() + b"\n")
 
 
+def open_files_allowed() -> tuple[int, int] | None:
+    """How many files this process may open: now, and at most. None where the system has no such limit."""
+    if sys.platform != "linux":
+        return None
+    return psutil.Process().rlimit(psutil.RLIMIT_NOFILE)
+
+
 class RuntimeProcess:
     """The runtime beside the hub: started, found again, started anew when it dies, drained at the end."""
 
-    def __init__(self, folder: Path, url: str, slots: float | None, settings: Settings) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        url: str,
+        slots: float | None,
+        settings: Settings,
+        key_file: Path | None,
+        descriptors: tuple[int, int] | None,
+    ) -> None:
+        self._key_file = key_file
+        self._descriptors = descriptors
         self._file = folder / RUNTIME_FILE
         self._folder = folder
         self._url = url
@@ -176,10 +202,16 @@ class RuntimeProcess:
         self._child = subprocess.Popen(
             self._command(),
             stdin=subprocess.DEVNULL,
+            # Its own key or none, whatever the settings say of the key of those who run commands here.
+            env={**os.environ, KEY_VARIABLE: "", "HEADWAY_BUS_KEY_FILE": str(self._key_file or "")},
             # Ctrl-C in a terminal goes to the whole group: the hub alone decides when the runtime drains.
             start_new_session=True,
         )
         self._process = psutil.Process(self._child.pid)
+        if self._descriptors is not None:
+            # The hub has raised its own limit, for its connections; tasks shall meet the usual one.
+            with contextlib.suppress(psutil.Error, OSError):
+                self._process.rlimit(psutil.RLIMIT_NOFILE, self._descriptors)
         data = {"pid": self._child.pid, "created": self._process.create_time(), "url": self._url}
         self._file.write_text(json.dumps(data))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from headway.connection import Limits
 from headway_bus import config as settings
+from headway_bus.keys import Prepare, find_key, prepare_with
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +19,28 @@ class Place:
     name: str
     by_value: bool
     limits: Limits
+    prepare: Prepare | None = None
+    """Gives a socket the key that is shown there; None: none is needed."""
 
 
 def find_place(
-    url: str | None, config: str | Path | None, timeout: float | None = None, name: str = "", by_value: bool = False
+    url: str | None,
+    config: str | Path | None,
+    timeout: float | None = None,
+    name: str = "",
+    by_value: bool = False,
+    key_file: str | Path | None = None,
 ) -> Place:
-    """The bus that is meant. Raises ConfigError if an argument, a variable or config.toml is wrong."""
-    found = settings.load(config, {"bus.url": url or None, "client.name": name or None})
+    """The bus that is meant. Raises ConfigError if an argument, a variable or config.toml is wrong, or a key missing.
+
+    ``key_file``: this client's key; empty: none, whatever the settings say.
+    """
+    overrides = {
+        "bus.url": url or None,
+        "client.name": name or None,
+        "bus.key_file": None if key_file is None else str(key_file),
+    }
+    found = settings.load(config, overrides)
     bus = found.bus
     return Place(
         bus.url,
@@ -32,4 +48,5 @@ def find_place(
         found.client.name,
         by_value or found.client.by_value,
         Limits(bus.inline, bus.frame, bus.blob_part, bus.payload_limit),
+        prepare_with(find_key(bus.key_file, bus.url)),
     )

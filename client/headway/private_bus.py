@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,9 @@ START_PATIENCE = 30.0
 
 STOP_PATIENCE = 20.0
 """Seconds between TERM and KILL: the bus drains its runtime meanwhile."""
+
+LEADING_ELSEWHERE = frozenset({"HEADWAY_BUS", "HEADWAY_BUS_URL", "HEADWAY_BROKER_BIND", "HEADWAY_KEY_FILE"})
+"""Variables that are about the bus that this program would use otherwise."""
 
 
 def local(
@@ -41,10 +44,10 @@ def local(
     their code. Nothing of it is left after the end.
     """
     folder = tempfile.mkdtemp(prefix="headway-local-")
-    hub: _Hub | None = None
+    hub: PrivateHub | None = None
     try:
-        hub = _Hub(Path(folder), slots, path, by_value)
-        client = Client(hub.wait_until_ready(timeout), timeout=timeout, by_value=by_value)
+        hub = PrivateHub(Path(folder), slots, path, by_value)
+        client = Client(hub.wait_until_ready(timeout), timeout=timeout, by_value=by_value, key_file="")
     except BaseException:
         if hub is not None:
             hub.stop()
@@ -55,10 +58,22 @@ def local(
     return client
 
 
-class _Hub:
-    """The process that is the bus."""
+class PrivateHub:
+    """The process that is the bus.
 
-    def __init__(self, folder: Path, slots: float | None, path: Iterable[str | Path], by_value: bool) -> None:
+    ``settings``: variables of its environment, ``HEADWAY_RUNTIME_…``. ``inherited``: descriptors that it keeps open as
+    long as it lives, such as that of a lock.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        slots: float | None,
+        path: Iterable[str | Path] = (),
+        by_value: bool = False,
+        settings: Mapping[str, str] | None = None,
+        inherited: Iterable[int] = (),
+    ) -> None:
         self._ready, writing = os.pipe()
         self._output = (folder / "output.log").open("w+b")
         try:
@@ -67,8 +82,8 @@ class _Hub:
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=subprocess.STDOUT,
-                env=_environment(path, by_value),
-                pass_fds=(writing,),
+                env=_environment(path, by_value) | dict(settings or {}),
+                pass_fds=(writing, *inherited),
                 # Ctrl-C in a terminal goes to the whole group; the bus is stopped in order, when the client is closed.
                 start_new_session=True,
             )
@@ -94,6 +109,15 @@ class _Hub:
         url: str = json.loads(line)["url"]
         return url
 
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def written(self) -> str:
+        """The end of what it has written: its log."""
+        self._output.seek(0)
+        return self._output.read()[-4000:].decode("utf-8", "replace").strip() or "(nothing)"
+
     def stop(self) -> None:
         """End it in order, and by force if that takes too long."""
         if self._process.poll() is None:
@@ -110,8 +134,7 @@ class _Hub:
     def _written(self) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(0.5)
-        self._output.seek(0)
-        return self._output.read()[-4000:].decode("utf-8", "replace").strip() or "(nothing)"
+        return self.written()
 
 
 def _command(folder: Path, slots: float | None, ready: int) -> list[str]:
@@ -123,7 +146,8 @@ def _command(folder: Path, slots: float | None, ready: int) -> list[str]:
 
 def _environment(path: Iterable[str | Path], by_value: bool) -> dict[str, str]:
     """This program's environment, less what would lead the private bus elsewhere, with its import path."""
-    environment = {name: value for name, value in os.environ.items() if name != "HEADWAY_BUS"}
+    environment = {name: value for name, value in os.environ.items() if name not in LEADING_ELSEWHERE}
+    environment |= {"HEADWAY_BROKER_REQUIRE_KEYS": "false", "HEADWAY_BUS_KEY_FILE": ""}
     here = [entry or str(Path.cwd()) for entry in sys.path if not entry or Path(entry).exists()]
     environment["PYTHONPATH"] = os.pathsep.join([*(str(Path(each).resolve()) for each in path), *here])
     if by_value:

@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 
 import msgpack
 
-from headway_bus.codec import for_controller
+from headway_bus.codec import MAX_HEADER_BYTES, encode, for_controller
 from headway_bus.config import Settings, state_folder
 from headway_bus.errors import ConfigError, HeadwayError, Refused, StoreError
 from headway_bus.ids import TaskId
+from headway_bus.keys import Prepare
 from headway_bus.link import BROKER, BusLink, Link, Received
 from headway_bus.logs import get_logger
 from headway_bus.messages import Denied, Rejected, Submit, Welcome
@@ -144,9 +145,11 @@ class ControllerService:
         self._tick()
         return len(found)
 
-    def connect(self, url: str) -> Link:
-        """Reach the broker over a socket."""
-        link = Link(url, "controller", for_controller(), self, name="controller", instance=self.instance)
+    def connect(self, url: str, prepare: Prepare | None = None) -> Link:
+        """Reach the broker over a socket. ``prepare`` gives it the controller's key, if there is one."""
+        link = Link(
+            url, "controller", for_controller(), self, name="controller", instance=self.instance, prepare=prepare
+        )
         self._link = link
         link.start()
         return link
@@ -322,6 +325,9 @@ class ControllerService:
             answer = await work()
             if answer is not None:
                 message, frames = answer
+                if (size := len(encode(message))) > MAX_HEADER_BYTES:
+                    text = f"the answer has {size} bytes, and {MAX_HEADER_BYTES} is what a peer reads; ask for less"
+                    raise Refused(Code.TOO_LARGE, text)
                 self._perform(Send(source, message, tuple(frames)))
         except Refused as refused:
             self._perform(Send(source, Denied(request, Code(refused.code), str(refused))))

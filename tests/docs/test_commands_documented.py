@@ -50,6 +50,9 @@ def test_every_command_in_the_documents_exists_with_its_options(page: Path) -> N
             verb, *words = shlex.split(line, comments=True)
             command = app.headway.get_command(ctx, verb)
             assert command is not None, f"{page.name}: headway {line}"
+            if isinstance(command, click.Group) and words and not words[0].startswith("-"):
+                command = command.get_command(ctx, words.pop(0))
+                assert command is not None, f"{page.name}: headway {line}"
             known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
             known |= {"--help", "-h"}
             own = words[: words.index("--")] if "--" in words else words

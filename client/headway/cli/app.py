@@ -54,6 +54,8 @@ def _hand_down(choice: Choice) -> None:
         os.environ["HEADWAY_BUS"] = choice.bus
     if choice.config is not None:
         os.environ["HEADWAY_CONFIG"] = str(choice.config)
+    if choice.key_file is not None:
+        os.environ["HEADWAY_KEY_FILE"] = choice.key_file
 
 
 def run(arguments: Sequence[str]) -> int:

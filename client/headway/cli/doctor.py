@@ -14,7 +14,8 @@ from headway.cli.checks import NOTE, OK, WRONG, Finding
 from headway.cli.failures import DONE, FAILED
 from headway.cli.options import CONNECT_SECONDS, Choice, bus_options, epilog, json_option
 from headway.cli.output import Column, Table, print_json
-from headway_bus.errors import ConfigError, HeadwayError
+from headway_bus.errors import ConfigError, HeadwayError, Refused
+from headway_bus.records import Code
 
 if TYPE_CHECKING:
     from headway import Client
@@ -80,7 +81,7 @@ def _look(choice: Choice, state: Path | None) -> list[Finding]:
 def _settings(choice: Choice) -> Settings:
     from headway_bus.config import load
 
-    return load(choice.config, {"bus.url": choice.bus})
+    return load(choice.config, {"bus.url": choice.bus, "bus.key_file": choice.key_file})
 
 
 def _look_at_state(settings: Settings, state: Path | None) -> list[Finding]:
@@ -102,7 +103,7 @@ def _look_at_bus(choice: Choice, settings: Settings) -> list[Finding]:
     from headway import Client
 
     try:
-        with Client(choice.bus, config=choice.config, timeout=CONNECT_SECONDS) as bus:
+        with Client(choice.bus, config=choice.config, key_file=choice.key_file, timeout=CONNECT_SECONDS) as bus:
             return [Finding("bus", OK, f"answers at {settings.bus.url}"), *_ask(bus)]
     except HeadwayError as error:
         return [Finding("bus", WRONG, str(error), "headway up")]
@@ -119,11 +120,10 @@ def _ask(bus: Client) -> list[Finding]:
     versions = {"controller": str(controller.state.get("version", ""))}
     versions |= {f"runtime {state.info.name}": state.info.version for state in runtimes}
     theirs = float(controller.state.get("now", 0.0))
-    store: ControllerState = bus.control("check")  # type: ignore[assignment]  # the answer's type follows from the verb
     findings = [
         peers,
         bus_checks.check_controller(controller.state),
-        bus_checks.check_store(store.state),
+        _check_store(bus),
         *bus_checks.check_runtimes(runtimes),
         bus_checks.check_versions(_own_version(), versions),
     ]
@@ -132,6 +132,16 @@ def _ask(bus: Client) -> list[Finding]:
             bus_checks.check_clock("controller", theirs, (asked + answered) / 2, (answered - asked) / 2),
         )
     return findings
+
+
+def _check_store(bus: Client) -> Finding:
+    try:
+        store: ControllerState = bus.control("check")  # type: ignore[assignment]  # the answer's type follows from the verb
+    except Refused as error:
+        if error.code != Code.FORBIDDEN:
+            raise
+        return Finding("store", NOTE, "only an admin may ask the controller how its store is", "use an admin's key")
+    return bus_checks.check_store(store.state)
 
 
 def _own_version() -> str:

@@ -26,6 +26,7 @@ class Choice:
 
     bus: str | None = None
     config: Path | None = None
+    key_file: str | None = None
 
 
 def _keep(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
@@ -35,7 +36,7 @@ def _keep(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
 
 
 def bus_options(function: Function) -> Function:
-    """``--bus`` and ``--config``; they may stand before the verb or after it, and the one after it counts."""
+    """``--bus``, ``--key-file`` and ``--config``; they may stand before the verb or after it, and the one after it counts."""
     config = click.option(
         "--config",
         type=click.Path(path_type=Path, dir_okay=False),
@@ -51,7 +52,15 @@ def bus_options(function: Function) -> Function:
         callback=_keep,
         help="The bus's address.  [default: $HEADWAY_BUS, the settings, or tcp://127.0.0.1:5570]",
     )
-    return bus(config(function))
+    key = click.option(
+        "--key-file",
+        type=click.Path(dir_okay=False),
+        metavar="FILE",
+        expose_value=False,
+        callback=_keep,
+        help="The key to show to a bus that asks for one.  [default: $HEADWAY_KEY_FILE, the settings, or none]",
+    )
+    return bus(key(config(function)))
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -63,7 +72,7 @@ def open_bus(ctx: click.Context) -> Iterator[Client]:
     from headway import Client
 
     choice = ctx.find_root().ensure_object(Choice)
-    with Client(choice.bus, config=choice.config, timeout=CONNECT_SECONDS) as bus:
+    with Client(choice.bus, config=choice.config, key_file=choice.key_file, timeout=CONNECT_SECONDS) as bus:
         # A broker alone takes questions for ever: nobody behind it answers them.
         bus.wait_until_served(CONNECT_SECONDS)
         yield bus

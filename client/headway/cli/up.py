@@ -26,6 +26,12 @@ from headway.cli.options import Choice, bus_options, epilog
     metavar="DIR",
     help="Where the state is kept.  [default: ~/.local/state/headway]",
 )
+@click.option(
+    "--keys",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="The folder of keys, for an address beyond this machine.  [default: ~/.config/headway/keys]",
+)
 @click.option("--no-runtime", is_flag=True, help="Broker and controller only; runtimes are started elsewhere.")
 @click.option(
     "--ready-fd", type=click.IntRange(0), metavar="N", help="When ready, write a line of JSON with its url here."
@@ -37,6 +43,7 @@ def up(
     bind: str | None,
     slots: float | None,
     state: Path | None,
+    keys: Path | None,
     no_runtime: bool,
     ready_fd: int | None,
 ) -> int:
@@ -56,6 +63,7 @@ def up(
         {
             "bus.url": choice.bus,
             "broker.bind": bind,
+            "broker.keys": None if keys is None else str(keys.absolute()),
             "controller.state": None if state is None else str(state.absolute()),
         },
     )
