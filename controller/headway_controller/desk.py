@@ -105,9 +105,10 @@ class Desk:
             found = self._live_page(ask, limit)
         else:
             found = await self._stored_page(ask, limit)
-        last = found[-1].task if len(found) == limit else TaskId(b"")
-        core = self._shell.core
-        return TaskPage(ask.request, with_estimates(core, found, self._shell.now()), last), []
+        shown = with_estimates(self._shell.core, found, self._shell.now())
+        fitting = fitting_count(shown)
+        more = len(found) == limit or fitting < len(found)
+        return TaskPage(ask.request, shown[:fitting], shown[fitting - 1].task if more else TaskId(b"")), []
 
     def _live_page(self, ask: AskTasks, limit: int) -> list[TaskInfo]:
         core = self._shell.core

@@ -26,7 +26,12 @@ class PredictorSwitch:
         self._failed = failed
 
     def use(self, name: str, predictor: Predictor | None) -> None:
-        """From now on this one; None: the learned one."""
+        """From now on this one; None: the learned one, which is the only one known by its name alone.
+
+        Raises ValueError for another name without a predictor.
+        """
+        if predictor is None and name not in ("", DEFAULT):
+            raise ValueError(f"no predictor {name!r}; expected {DEFAULT!r}")
         self.name, self.other = (name, predictor) if predictor is not None else (DEFAULT, None)
 
     def prepare(self, target: str, meta: Mapping[str, Any]) -> Prediction | PlainPrediction:
