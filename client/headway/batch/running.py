@@ -1,0 +1,293 @@
+"""From a checked batch to its end: the lock, the bus, the run, and nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from headway.batch.book import Book, Choice, Entry, Selection
+from headway.batch.callbacks import Callback, Callbacks
+from headway.batch.config import Loaded, LocalBackend, Resource, data_folder
+from headway.batch.content import Contents
+from headway.batch.errors import BatchBusy, BatchError, BatchFileError
+from headway.batch.folder import BatchFolder
+from headway.batch.records import RunInfo, State
+from headway.batch.runner import Runner
+from headway.private_bus import START_PATIENCE, PrivateHub
+from headway_bus.logs import get_logger
+from headway_bus.records import RuntimeState
+
+if TYPE_CHECKING:
+    from headway import Bus
+
+LEFTOVER_PATIENCE = 40.0
+"""Seconds that a run waits for the private bus of one that was killed, which is ending its jobs."""
+
+LOCK_PATIENCE = 1.0
+"""Seconds that a lock is tried: somebody may just be looking whether it is held."""
+
+POLL = 0.05
+PRIVATE = {
+    "HEADWAY_CONTROLLER_DURABILITY": "memory",
+    "HEADWAY_RUNTIME_DRAIN_DEADLINE": "0",
+    "HEADWAY_LOGS_LEVEL": "warning",
+}
+"""Settings of a private bus: it does not outlive its run, and when it is stopped its jobs are."""
+
+log = get_logger("headway.batch")
+
+
+ALL = Selection()
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a batch is run. ``bus``: the address of one that is there, None: a private one. ``slots``: of a private one."""
+
+    selection: Selection = ALL
+    bus: str | None = None
+    slots: float | None = None
+    data_dir: str | None = None
+    tick: float = 0.25
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended."""
+
+    summary: dict[str, int]
+    n_allocated: int
+    n_skipped: int
+    succeeded: bool
+    elapsed: float
+    states: dict[str, State]
+    folder: Path
+
+
+def run_loaded(
+    loaded: Loaded,
+    options: Options,
+    callbacks: Iterable[Callback] = (),
+    refresh: Callable[[Book], None] | None = None,
+) -> Result:
+    """Run a batch and return when it is over. Raises BatchFileError before anything runs, BatchError, BusError."""
+    check_backend(loaded, options)
+    base = data_folder(options.data_dir) if options.data_dir else loaded.batches_folder
+    folder = BatchFolder.of(base, loaded.name)
+    folder.make()
+    with _locked(folder) as descriptor:
+        book = plan(loaded, folder, options.selection, time.time())
+        if not book.open:
+            folder.write_config(loaded.config)
+            return _nothing_to_do(loaded, book, callbacks, folder)
+        return _run_locked(loaded, options, folder, book, Callbacks(callbacks), refresh, descriptor)
+
+
+def check_backend(loaded: Loaded, options: Options) -> None:
+    """What can be known before anything is made. Raises BatchFileError."""
+    if not isinstance(loaded.config.backend, LocalBackend):
+        raise BatchFileError(
+            f"{loaded.source}: backend.type: 'remote': this version does not reach machines over SSH; start a runtime "
+            "on each (headway runtime) and run the batch with --bus"
+        )
+    unknown = set(options.selection.only) - {str(job.name) for job in loaded.jobs}
+    if unknown:
+        raise BatchFileError(f"{loaded.source}: there is no job {sorted(unknown)[0]!r} in the batch")
+
+
+def plan(loaded: Loaded, folder: BatchFolder, selection: Selection, now: float) -> Book:
+    """What this run does with each job."""
+    contents = Contents(loaded.folder, loaded.environments)
+    states = folder.states(str(job.name) for job in loaded.jobs)
+    entries = []
+    for job in loaded.jobs:
+        name = str(job.name)
+        try:
+            content = contents.of(job)
+        except OSError as error:
+            raise BatchError(f"{error.filename}: the asset of {name} cannot be read: {error.strerror}") from None
+        # Whoever holds the lock knows that nobody else runs it, whatever the file says.
+        before = State.INTERRUPTED if states[name] is State.RUNNING else states[name]
+        record = folder.read_record(name)
+        choice = selection.choose(name, before, record, content)
+        runs = record.runs if record else 0
+        state = State.INIT if choice is Choice.RUN else before
+        entries.append(Entry(job, content, choice, state, before, runs, None if choice is Choice.RUN else record))
+    return Book.of(loaded.name, entries, now)
+
+
+@contextmanager
+def _locked(folder: BatchFolder) -> Iterator[int]:
+    descriptor = _take_lock(folder)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _take_lock(folder: BatchFolder) -> int:
+    """The batch's lock. Raises BatchBusy with who has it."""
+    began, told = time.monotonic(), False
+    while True:
+        descriptor = folder.lock()
+        if descriptor is not None:
+            return descriptor
+        info = folder.read_run()
+        leftover = info is not None and info.host == socket.gethostname() and not psutil.pid_exists(info.pid)
+        if leftover and not told:
+            told = True
+            log.warning(
+                "the last run of this batch was killed; waiting until its jobs are ended", batch=folder.path.name
+            )
+        if time.monotonic() - began > (LEFTOVER_PATIENCE if leftover else LOCK_PATIENCE):
+            raise BatchBusy(_busy_text(folder, info))
+        time.sleep(POLL)
+
+
+def _busy_text(folder: BatchFolder, info: RunInfo | None) -> str:
+    if info is None:
+        return f"{folder.path}: another process has just begun to run this batch; wait for it, or end it"
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(info.since))
+    return f"{folder.path}: process {info.pid} on {info.host} has been running this batch since {since}; wait for it, or end it"
+
+
+def _nothing_to_do(loaded: Loaded, book: Book, callbacks: Iterable[Callback], folder: BatchFolder) -> Result:
+    teller = Callbacks(callbacks)
+    teller.tell("on_start", loaded)
+    teller.tell("on_finish", loaded, time.time() - book.began)
+    folder.forget_run()
+    return result_of(book, folder)
+
+
+def result_of(book: Book, folder: BatchFolder) -> Result:
+    return Result(
+        summary=book.counts(),
+        n_allocated=len(book.chosen(Choice.RUN)),
+        n_skipped=len(book.chosen(Choice.SKIP)),
+        succeeded=book.all_succeeded,
+        elapsed=time.time() - book.began,
+        states={name: entry.state for name, entry in book.entries.items()},
+        folder=folder.path,
+    )
+
+
+def _run_locked(
+    loaded: Loaded,
+    options: Options,
+    folder: BatchFolder,
+    book: Book,
+    callbacks: Callbacks,
+    refresh: Callable[[Book], None] | None,
+    descriptor: int,
+) -> Result:
+    earlier = folder.read_run()
+    with _bus_of(loaded, options, descriptor) as (url, hub):
+        # The tasks of a run that was killed are still on their bus, if that was not its own.
+        resumed = earlier is not None and hub is None and not earlier.private and earlier.bus == url
+        run = earlier.run if earlier is not None and resumed else uuid.uuid4().hex[:12]
+        info = RunInfo(
+            run=run, pid=os.getpid(), host=socket.gethostname(), since=book.began, bus=url, private=hub is not None
+        )
+
+        def check() -> None:
+            if hub is not None and not hub.is_alive:
+                raise BatchError(f"the batch's private bus has ended by itself. It wrote:\n{hub.written()}")
+
+        runner = Runner(
+            loaded, folder, book, info, callbacks, resumed=resumed, refresh=refresh, tick=options.tick, check=check
+        )
+
+        async def work() -> None:
+            import headway
+
+            # A private bus needs no key, whatever the settings say about another.
+            key, patience = (None, None) if hub is None else ("", START_PATIENCE)
+            async with headway.connect(url, timeout=patience, key_file=key) as bus:
+                await check_needs(loaded, book, bus, private=hub is not None)
+                folder.write_config(loaded.config)
+                folder.write_run(info)
+                try:
+                    await runner.run(bus)
+                finally:
+                    folder.forget_run()
+
+        run_to_end(work)
+        return result_of(book, folder)
+
+
+@contextmanager
+def _bus_of(loaded: Loaded, options: Options, descriptor: int) -> Iterator[tuple[str, PrivateHub | None]]:
+    """The address of the bus. A private one holds the lock as well, so that no other run begins while it ends jobs."""
+    if options.bus is not None:
+        yield options.bus, None
+        return
+    backend = loaded.config.backend
+    slots = options.slots or (backend.slots if isinstance(backend, LocalBackend) else None)
+    temporary = tempfile.mkdtemp(prefix="headway-batch-")
+    try:
+        hub = PrivateHub(Path(temporary), slots, settings=PRIVATE, inherited=[descriptor])
+        try:
+            yield hub.wait_until_ready(START_PATIENCE), hub
+        finally:
+            hub.stop()
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+async def check_needs(loaded: Loaded, book: Book, bus: Bus, private: bool) -> None:
+    """Whether some runtime is large enough for every job. Raises BatchFileError on a private bus; on another one,
+    where a larger runtime may come, it is only said."""
+    online = [state for state in await bus.runtimes() if state.state == "online"]
+    for at, job in enumerate(loaded.jobs):
+        if not book.entries[str(job.name)].is_open or any(_offers(each, job.resource) for each in online):
+            continue
+        largest = "; ".join(_amounts(each.info.cpu, each.info.memory, len(each.info.gpus)) for each in online)
+        asked = _amounts(job.resource.cpu, job.resource.memory, job.resource.gpu)
+        text = f"{loaded.source}: jobs[{at}].resource: {job.name} asks for {asked}; there is {largest or 'no runtime'}"
+        if private:
+            raise BatchFileError(text)
+        log.warning("no runtime is large enough for a job at the moment; it waits for one", reason=text)
+
+
+def _amounts(cpu: float, ram: int, gpu: float) -> str:
+    return f"cpu {cpu:g}, ram {ram}, gpu {gpu:g}"
+
+
+def _offers(state: RuntimeState, needs: Resource) -> bool:
+    info = state.info
+    return info.cpu >= needs.cpu and info.memory >= needs.memory and len(info.gpus) >= needs.gpu
+
+
+def run_to_end(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a coroutine to its end, also from inside a program that has an event loop running, such as a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(work())
+        return
+    caught: list[BaseException] = []
+
+    def in_thread() -> None:
+        try:
+            asyncio.run(work())
+        except BaseException as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=in_thread, name="headway-batch")
+    thread.start()
+    thread.join()
+    if caught:
+        raise caught[0]

@@ -1,0 +1,55 @@
+"""A job's ``run.sh``: its environment, its folder, its command, and where its output goes.
+
+The command stands in the script as it was written, so that ``a; b``, pipes and several lines are all of one output. The
+output goes straight to the files: what no program has to pass on cannot be lost with it, and cannot block.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from headway.batch.config import Job, place
+
+NOT_ENTERED = 1
+"""Exit status where the working folder is not there any more."""
+
+
+def params_bytes(job: Job) -> bytes:
+    """The parameters as they lie in ``params.json``."""
+    return json.dumps(job.params, indent=2, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass")
+
+
+def run_script(
+    job: Job,
+    batch: str,
+    folder: Path,
+    origin: Path,
+    environments: Mapping[str, str],
+    portal: str = "",
+) -> str:
+    """The text of ``run.sh``. ``folder``: the job's. ``portal``: where the batch answers over HTTP, if it does."""
+    working = place(job.working_dir, origin) if job.working_dir else folder
+    status = folder.parent / f"{folder.name}.running"
+    variables = {
+        **environments,
+        "HYPERCTL_JOB_NAME": str(job.name),
+        "HYPERCTL_BATCH_NAME": batch,
+        "HYPERCTL_JOB_DATA_DIR": str(folder),
+        "HYPERCTL_JOB_WORKING_DIR": str(working),
+        "HEADWAY_PARAMS_FILE": str(folder / "params.json"),
+    }
+    if portal:
+        variables["HYPERCTL_SERVER_PORTAL"] = portal
+    lines = [
+        "#!/bin/sh",
+        'export TMP="${TMPDIR:-/tmp}"',
+        *(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
+        f": >{shlex.quote(str(status))}",
+        f"exec >{shlex.quote(str(folder / 'stdout'))} 2>{shlex.quote(str(folder / 'stderr'))}",
+        f"cd -- {shlex.quote(str(working))} || exit {NOT_ENTERED}",
+        str(job.command),
+    ]
+    return "\n".join(lines) + "\n"
