@@ -42,12 +42,12 @@ def likely_soon(drain: float, error: float) -> float:
     return drain * math.exp(-spread / 2 - CAUTION * math.sqrt(spread))
 
 
-def opens_in(book: Book, now: float) -> float:
-    """Seconds until the runtime has credit beyond its free slots, if nothing happens; 0: it has it now."""
-    if book.unknown:
-        return math.inf
+def opens_in(book: Book, now: float) -> tuple[float, float]:
+    """Seconds until the runtime has credit beyond its free slots, if nothing happens (0: it has it), and its drain."""
+    if book.unknown or len(book.committed) >= MOST:
+        return math.inf, math.inf
     drain, error = book.drain(now)
-    return max(likely_soon(drain, error) - horizon(book), 0.0)
+    return max(likely_soon(drain, error) - horizon(book), 0.0), drain
 
 
 def room(book: Book, work: Work, now: float, wanted: int = MOST) -> int:

@@ -51,6 +51,8 @@ class Fleet:
         """Runtimes without a free slot that hold committed work."""
         self.recalling: dict[Book, None] = {}
         """Runtimes that were asked to give work back."""
+        self.closed: dict[Book, None] = {}
+        """Runtimes that were closed to new work, and may hold some that has not started."""
         self._speed_of = speed_of
         self._tried_again = tried_again
         self._pools: dict[PoolKey, Pool] = {}
@@ -78,7 +80,8 @@ class Fleet:
         if book is not None:
             self._leave_pool(book)
             self.dirty.pop(book, None)
-            self.holders.pop(book, None)
+            for table in (self.holders, self.recalling, self.closed):
+                table.pop(book, None)
         return book
 
     def assign_pool(self, book: Book) -> None:
@@ -138,6 +141,11 @@ class Fleet:
         self.dirty.clear()
         return looked_at
 
+    def offers(self, book: Book, need: Need) -> bool:
+        """Whether the runtime stands among those with room."""
+        pool = book.pool
+        return pool is not None and (book in pool.free.get(need, ()) or book in pool.near.get(need, ()))
+
     def next_wake(self) -> float:
         """When a runtime is expected to have credit again, or a set-aside ends."""
         return self._wake[0][0] if self._wake else math.inf
@@ -154,7 +162,7 @@ class Fleet:
         if not book.open(now):
             pool.drop(book)
             return
-        wait = -1.0
+        wait = drain = -1.0
         for need, free in pool.free.items():
             near = pool.near[need]
             free.pop(book, None)
@@ -165,9 +173,9 @@ class Fleet:
             if not need.plain:
                 continue
             if wait < 0.0:
-                wait = opens_in(book, now)
+                wait, drain = opens_in(book, now)
             if wait <= 0.0:
-                near[book] = None
+                near[book] = now + drain
             else:
                 near.pop(book, None)
         if 0.0 < wait < math.inf and now + wait < book.wake_at:
@@ -189,6 +197,12 @@ class Fleet:
         for pool in self._pools.values():
             pool.watch(need)
         self.dirty.update(dict.fromkeys(self.books.values()))
+
+    def outstanding(self) -> int:
+        """Tasks that were asked back and have neither come nor started."""
+        for book in [book for book in self.recalling if not book.recalled]:
+            del self.recalling[book]
+        return sum(len(book.recalled) for book in self.recalling)
 
     def has_room(self, demand: Demand) -> bool:
         if demand.runtime:
@@ -236,12 +250,12 @@ class Fleet:
             if named is None or not named.open(now) or demand.refusals(named.info) or not room(named, work, now):
                 return None
             return Choice(named, 0.0, None, math.inf)
-        mean, need = work.prediction.mean, demand.need
+        mean, known, need = work.prediction.mean, work.prediction.known, demand.need
         best: Book | None = None
         second: Book | None = None
         least = next_least = math.inf
         for pool in self.pools_of(demand):
-            found = pool.best(need, now)
+            found = pool.best(need, now, known)
             if found is None:
                 continue
             book, wait = found

@@ -8,6 +8,8 @@ per need, and renewed only for runtimes to which something happened.
 from __future__ import annotations
 
 import math
+from itertools import islice
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,8 +40,8 @@ class Pool:
         self.books: dict[str, Book] = {}
         self.free: dict[Need, dict[Book, None]] = {}
         """By need: runtimes that have it free now, the next one to be used first."""
-        self.near: dict[Need, dict[Book, None]] = {}
-        """By need: runtimes that have credit ahead of a free slot."""
+        self.near: dict[Need, dict[Book, float]] = {}
+        """By need: runtimes that have credit ahead of a free slot, and when one is expected to be free."""
 
     def watch(self, need: Need) -> None:
         """Keep account of who has room for this need."""
@@ -52,27 +54,24 @@ class Pool:
 
     def drop(self, book: Book) -> None:
         """No room in it, for whatever need."""
-        for table in (self.free, self.near):
-            for books in table.values():
-                books.pop(book, None)
+        for free in self.free.values():
+            free.pop(book, None)
+        for near in self.near.values():
+            near.pop(book, None)
 
-    def has_room(self, need: Need) -> bool:
-        return bool(self.free.get(need)) or bool(self.near.get(need))
+    def best(self, need: Need, now: float, known: bool) -> tuple[Book, float] | None:
+        """The runtime that could start such an attempt first, and in how many seconds (0: at once).
 
-    def best(self, need: Need, now: float) -> tuple[Book, float] | None:
-        """The runtime that could start such an attempt first, and in how many seconds (0: at once)."""
+        ``known``: how long it will run is more than a guess, so that it may wait on a runtime.
+        """
         free = self.free.get(need)
         if free:
             return next(iter(free)), 0.0
         near = self.near.get(need)
-        if not near:
+        if not near or not known:
             return None
-        best: Book | None = None
-        least = math.inf
-        for looked, book in enumerate(near):
-            if looked >= LOOKED_AT:
-                break
-            drain = book.drain(now)[0]
-            if drain < least:
-                best, least = book, drain
-        return (best, least) if best is not None else None
+        book, when = min(near.items() if len(near) <= LOOKED_AT else islice(near.items(), LOOKED_AT), key=_when)
+        return book, max(when - now, 0.0)
+
+
+_when = itemgetter(1)

@@ -6,7 +6,6 @@ end sooner even so. Whatever has started meanwhile stays where it is.
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,8 +13,8 @@ if TYPE_CHECKING:
     from headway_controller.placement.book import Book
     from headway_controller.placement.fleet import Fleet
 
-LOOKED_AT = 32
-"""Runtimes that hold unstarted work, looked at in one decision."""
+LOOKED_AT = 2
+"""Runtimes that hold unstarted work and are looked at in one decision; the next decision goes on with the next ones."""
 MARGIN = 1e-3
 """Seconds that must be won: under that, the messages cost more than they bring."""
 DOUBT = 0.3
@@ -26,28 +25,27 @@ two estimates of which one is a little lower are no reason to move anything."""
 def proposals(fleet: Fleet, now: float) -> list[tuple[str, list[TaskId]]]:
     """(runtime, tasks) to ask back; they are marked as asked for."""
     found: list[tuple[str, list[TaskId]]] = []
-    if not fleet.holders:
-        return found
-    fleet.recalling = {book: None for book in fleet.recalling if book.recalled}
-    outstanding = sum(len(book.recalled) for book in fleet.recalling)
-    for holder in list(islice(fleet.holders, LOOKED_AT)):
-        if not holder.open(now):
-            tasks = [task for task in holder.committed if task not in holder.recalled]
-        else:
-            tasks = _worth_moving(fleet, holder, outstanding, now)
-            outstanding += len(tasks)
-        if tasks:
-            holder.recalled.update(tasks)
-            fleet.recalling[holder] = None
-            found.append((holder.name, tasks))
+    for book in fleet.closed:
+        _ask(fleet, book, [task for task in book.committed if task not in book.recalled], found)
+    fleet.closed.clear()
+    holders = fleet.holders
+    for _ in range(min(LOOKED_AT, len(holders))):
+        book = next(iter(holders))
+        del holders[book]
+        holders[book] = None
+        _ask(fleet, book, _worth_moving(fleet, book, now), found)
     return found
 
 
-def _worth_moving(fleet: Fleet, holder: Book, outstanding: int, now: float) -> list[TaskId]:
-    """The last of what the holder has, as long as another runtime would finish it sooner.
+def _ask(fleet: Fleet, book: Book, tasks: list[TaskId], found: list[tuple[str, list[TaskId]]]) -> None:
+    if tasks:
+        book.recalled.update(tasks)
+        fleet.recalling[book] = None
+        found.append((book.name, tasks))
 
-    ``outstanding``: tasks that are on their way back already; each will go to a runtime that has room.
-    """
+
+def _worth_moving(fleet: Fleet, holder: Book, now: float) -> list[TaskId]:
+    """The last of what the holder has, as long as another runtime would finish it sooner."""
     tasks: list[TaskId] = []
     drain = -1.0
     for task in reversed(holder.committed):
@@ -55,20 +53,22 @@ def _worth_moving(fleet: Fleet, holder: Book, outstanding: int, now: float) -> l
             continue
         booking = holder.committed[task]
         work = booking.work
-        if work.demand.runtime or outstanding + len(tasks) >= fleet.count_open(work.demand):
+        if work.demand.runtime:
             break
         if drain < 0.0:
             drain = holder.drain(now)[0]
-            if drain - 2 * holder.delay - booking.mean < MARGIN:
-                break
+        if drain - 2 * holder.delay - booking.mean < MARGIN:
+            break
         found = fleet.choose(work, now, 2 * holder.delay)
         if found is None or found.book is holder:
             break
-        won = drain - (found.end - found.book.delay)
         margin = MARGIN
         if not found.book.stock.fits(work.demand.need):
             margin += holder.delay + found.book.delay + DOUBT * drain
-        if won < margin:
+        if drain - (found.end - found.book.delay) < margin:
+            break
+        # Each that is on its way back already will go to a runtime that has room.
+        if fleet.outstanding() + len(tasks) >= fleet.count_open(work.demand):
             break
         tasks.append(task)
         drain -= booking.mean / max(holder.stock.total_slots, 1.0)
