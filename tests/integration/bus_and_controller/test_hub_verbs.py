@@ -189,7 +189,7 @@ def full(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
 def test_a_full_disk_refuses_what_is_new_and_loses_nothing_that_was_accepted(
     hub: Hub, client: PlainClient, runtime: PlainRuntime, full: list[bool]
 ) -> None:
-    hub.controller.core.fleet.settle_batches = 1
+    hub.controller.core.reports.settle_batches = 1
     (task,) = client.submit()
     runtime.take()
     full.append(True)
