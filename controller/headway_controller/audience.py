@@ -6,6 +6,7 @@ when it is back it says what it still waits for.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
 from headway_bus.handover import Batch
@@ -46,6 +47,8 @@ from headway_controller.values import pack_outcome, size_of, unpack_value
 WINDOW_BATCHES = 64
 """Batches of ends that may be unacknowledged by one client."""
 
+REMEMBERED_DENIALS = 10_000
+
 WINDOW_BYTES = 64 * 1024 * 1024
 BATCH_COUNT = 1_000
 BATCH_BYTES = 1_048_576
@@ -74,44 +77,72 @@ class Audience:
         self.refusing = ""
         """Why submissions are refused at present; empty: they are not."""
 
+        self._denied: OrderedDict[tuple[str, int], tuple[TaskId, Denied]] = OrderedDict()
+
     # ------------------------------------------------------------------------------------------- submissions
 
     def on_submit(self, name: str, message: Submit, frames: Sequence[Bytes], now: float) -> None:
         """New tasks, whole or not at all; those that are known already stay as they are."""
+        if message.again and self._was_denied(name, message):
+            return
         fault = self._find_fault(message, len(frames))
         if fault is not None:
-            self.state.counters[f"submissions.denied.{fault[0]}"] += 1
-            self.turn.send(name, Denied(message.request, *fault))
+            first = next((task_id for group in message.groups for task_id, _ in group.tasks), None)
+            self.deny(name, message.request, first, *fault)
             return
         self._client(name)
-        known = 0
+        known: list[TaskId] = []
         admitted: list[Task] = []
         options = self.life.intern(message.groups[0].options) if message.groups else None
         runtime, starts = "", None
         if options is not None:
             runtime, starts = self.scheduler.start(options, now)
         for group in message.groups:
-            new, old = self._admit_group(name, group, message.watch, frames, now)
+            new, old = self._admit_group(name, group, message, frames, now)
             admitted += new
-            known += len(old)
+            known += old
             if old and message.watch:
                 self._watch(name, old)
         count = len(admitted)
         if options is not None and starts is not None and starts.known:
             self._note_prediction(options, admitted, starts, now)
-        accepted = Accepted(message.request, count + known, known, runtime, starts)
+        accepted = Accepted(message.request, count + len(known), len(known), runtime, starts)
         self.turn.due.accepted.append((name, accepted))
         self.turn.due.new.append(admitted)
+        self.turn.due.known.append(known)
         self.state.counters["tasks.accepted"] += count
-        self.state.counters["tasks.repeated"] += known
+        self.state.counters["tasks.repeated"] += len(known)
+
+    def deny(self, name: str, request: int, task_id: TaskId | None, code: Code, text: str = "") -> None:
+        """Refuse a submission, of which ``task_id`` is one; without a text, because the store cannot take it."""
+        denied = Denied(request, code, text or self.refusing)
+        self.state.counters[f"submissions.denied.{code}"] += 1
+        self.turn.send(name, denied)
+        if task_id is not None:
+            if len(self._denied) >= REMEMBERED_DENIALS:
+                self._denied.popitem(last=False)
+            self._denied[(name, request)] = (task_id, denied)
+
+    def _was_denied(self, name: str, message: Submit) -> bool:
+        """Whether this is a copy of what was denied: its sender has heard, or will hear, that nothing was done of it.
+
+        Only a copy of a submission that may succeed now matters: one that was stored by another way is accepted.
+        """
+        task_id, denied = self._denied.get((name, message.request), (None, None))
+        if denied is None or not any(task_id == each for group in message.groups for each, _ in group.tasks):
+            return False
+        if all(self.life.status(each) is not None for group in message.groups for each, _ in group.tasks):
+            return False
+        self.turn.send(name, denied)
+        return True
 
     def _admit_group(
-        self, name: str, group: Group, watch: bool, frames: Sequence[Bytes], now: float
+        self, name: str, group: Group, message: Submit, frames: Sequence[Bytes], now: float
     ) -> tuple[list[Task], list[TaskId]]:
         life, tasks = self.life, self.state.tasks
         options = life.intern(group.options)
         submitted = now + life.wall_offset
-        watchers = (name,) if watch else ()
+        watchers = (name,) if message.watch else ()
         queued = Queued(now)
         new: list[Task] = []
         known: list[TaskId] = []
@@ -125,7 +156,7 @@ class Audience:
             task = Task(task_id, options, value, name, submitted, queued, watchers=watchers)
             new.append(task)
             rows.append((task_id, value))
-            if life.admit(task, now):
+            if life.admit(task, now, message.again):
                 ready.append(task_id)
         if ready:
             self.scheduler.enqueue_many(options, ready, now)
@@ -134,10 +165,13 @@ class Audience:
         return new, known
 
     def _find_fault(self, message: Submit, frames: int) -> tuple[Code, str] | None:
-        if self.refusing:
-            return Code.STORE, self.refusing
         count = sum(len(group.tasks) for group in message.groups)
-        if len(self.state.tasks) + count > self.max_tasks:
+        if self.refusing or len(self.state.tasks) + count > self.max_tasks:
+            # What was stored before and is only said once more cannot be refused any more.
+            count = sum(self.life.status(task_id) is None for group in message.groups for task_id, _ in group.tasks)
+        if self.refusing and count:
+            return Code.STORE, self.refusing
+        if count and len(self.state.tasks) + count > self.max_tasks:
             return (
                 Code.LIMIT,
                 f"{len(self.state.tasks)} tasks wait; at most {self.max_tasks} (setting controller.max_tasks)",

@@ -14,7 +14,6 @@ from headway_bus.messages import (
     Await,
     Cancel,
     Changed,
-    Denied,
     DrainRuntime,
     Heartbeat,
     Message,
@@ -35,7 +34,7 @@ from headway_controller.effects import Effect, ReadOutcomes
 from headway_controller.fleet import Fleet
 from headway_controller.life import Life
 from headway_controller.placement import Scheduler
-from headway_controller.state import Assigned, ControllerState, Ended, Running
+from headway_controller.state import Assigned, ControllerState, Ended, Running, Task
 from headway_controller.store.protocol import DropTasks, NewTasks, StoredTask
 from headway_controller.turn import FollowUp, Turn
 
@@ -192,8 +191,13 @@ class Controller:
         if self.audience.refusing:
             self.audience.refusing = ""
             self.turn.note("info", "the store takes writes again")
-        for name, accepted in follow.accepted:
-            self.turn.send(name, accepted)
+        if not self._unstored.is_empty():
+            # A repeated report, or an answer, may be about an end that an earlier write was to store and did not.
+            self._keep_back(follow)
+        for (name, accepted), there in zip(follow.accepted, follow.known, strict=True):
+            # What was there may have been taken back since. Not answering lets the client say it once more.
+            if all(self.life.status(task_id) is not None for task_id in there):
+                self.turn.send(name, accepted)
         if known:
             self._on_known(known, now)
         tasks = self.state.tasks
@@ -222,23 +226,55 @@ class Controller:
             self.turn.note("error", "the store cannot write; submissions are refused", reason=str(error))
         self.audience.refusing = f"the store cannot write: {error}"
         self.state.counters["store.failures"] += 1
-        for (name, accepted), tasks in zip(follow.accepted, follow.new, strict=True):
-            self.turn.send(name, Denied(accepted.request, Code.STORE, self.audience.refusing))
-            begun = [task for task in tasks if isinstance(task.state, Assigned | Running)]
-            self.fleet.stop(begun, "the submission could not be stored")
-            self.life.discard(tasks, now)
-        # Ends and updates of tasks that were accepted before are kept, and so are their reports on the runtimes.
         kept = self._unstored
+        for (name, accepted), tasks, there in zip(follow.accepted, follow.new, follow.known, strict=True):
+            if tasks or not there:
+                self.audience.deny(name, accepted.request, tasks[0].id if tasks else None, Code.STORE)
+                self._take_submission_back(name, tasks, now)
+            else:
+                # Stored long ago and only said once more: to refuse it now would not be true.
+                kept.accepted.append((name, accepted))
+                kept.new.append(tasks)
+                kept.known.append(there)
+        # Ends and updates of tasks that were accepted before are kept, and so are their reports on the runtimes.
         kept.operations += [each for each in follow.operations if not isinstance(each, NewTasks)]
         kept.ended += [task for task in follow.ended if self.state.tasks.get(task.id) is task]
+        self._keep_back(follow)
+        self._store_retry_at = now + STORE_RETRY
+
+    def _take_submission_back(self, name: str, tasks: Sequence[Task], now: float) -> None:
+        begun = [task for task in tasks if isinstance(task.state, Assigned | Running)]
+        self.fleet.stop(begun, "the submission could not be stored")
+        self.life.discard(tasks, now)
+        for task in tasks:
+            others = [each for each in task.watchers if each != name and not self._will_repeat(each, task.id)]
+            self.turn.effects += [ReadOutcomes(each, [task.id]) for each in others]
+
+    def _will_repeat(self, name: str, task_id: TaskId) -> bool:
+        """Whether that client has submitted the task as well and has no answer: it will submit it once more."""
+        return any(
+            task_id in there and client == name
+            for follow in (*self.turn.waiting.values(), self.turn.due)
+            for (client, _), there in zip(follow.accepted, follow.known, strict=True)
+        )
+
+    def _keep_back(self, follow: FollowUp) -> None:
+        """Say this only when what could not be stored is."""
+        kept = self._unstored
         kept.replies += follow.replies
         for runtime, batches in follow.settled.items():
             kept.settled.setdefault(runtime, []).extend(batches)
-        self._store_retry_at = now + STORE_RETRY
+        follow.replies, follow.settled = [], {}
 
     def _offer_again(self, now: float) -> None:
+        # What follows writes that are still under way, handed over after the one that failed, waits for this one.
+        for follow in self.turn.waiting.values():
+            self._keep_back(follow)
         kept, self._unstored = self._unstored, FollowUp()
         due = self.turn.due
+        due.accepted = [*kept.accepted, *due.accepted]
+        due.new = [*kept.new, *due.new]
+        due.known = [*kept.known, *due.known]
         due.operations = [*kept.operations, *due.operations]
         due.ended = [*kept.ended, *due.ended]
         due.replies = [*kept.replies, *due.replies]
@@ -256,6 +292,7 @@ class Controller:
 
         ``statuses``: how those ended that these come after. Whatever is in neither of the two was purged.
         """
+        self.life.recovering_until = until
         statuses = {**statuses, **{task.task: Status.QUEUED for task in stored}}
         for task in stored:
             self.life.restore(task, now, until, statuses)

@@ -143,6 +143,8 @@ class Fleet:
             over = held.phase == "ended"
             if not over:
                 self._hold(runtime, key)
+            if task is None:
+                self.life.note_void(*key)
             if task is None or not self._adopt(task, name, held.attempt, held.phase, sound_seconds(held.age), now):
                 if not over:
                     stop.append(key)
@@ -256,6 +258,15 @@ class Fleet:
         if task is not None and self._is_present(task, name, attempt):
             self.scheduler.returned(name, task_id, now)
             self.life.on_attempt_lost(task, why, now)
+        else:
+            self._release(name, task_id, now)
+
+    def _release(self, name: str, task_id: TaskId, now: float) -> None:
+        """Give back the room of an attempt that is over and of which nothing is known any more: its submission could not
+        be stored, or another attempt has taken its place elsewhere."""
+        task = self.state.tasks.get(task_id)
+        if task is None or not isinstance(task.state, Assigned | Running) or task.state.runtime != name:
+            self.scheduler.returned(name, task_id, now)
 
     # ------------------------------------------------------------------------------------------- assignments
 
@@ -408,6 +419,7 @@ class Fleet:
         for ended in ends:
             task = tasks.get(ended.task)
             if task is None or not self._is_present(task, name, ended.attempt):
+                self._release(name, ended.task, now)
                 continue
             if isinstance(task.state, Running):
                 runtime.running = max(0, runtime.running - 1)

@@ -48,6 +48,12 @@ REMEMBERED_OPTIONS = 10_000
 REMEMBERED_ENDS = 100_000
 """Ended tasks whose status is kept in memory, for those that come after them and for repeated submissions."""
 
+MOST_VOID = 1_000_000
+"""A number beyond it was given out by nobody."""
+
+LOOK_AGAIN = 0.1
+"""Seconds between looks whether a runtime has let go of an attempt."""
+
 OVER = frozenset({"failed", "returned", "revived"})
 """Steps of a story after which the attempt that they name is known to be over."""
 
@@ -72,7 +78,13 @@ class Life:
         self._options: dict[bytes, Options] = {}
         self._ends: deque[tuple[TaskId, Status | None]] = deque()
         self._cascading = False
-        self._discarded: dict[TaskId, int] = {}
+        self._void: dict[TaskId, int] = {}
+        self._barred: set[TaskId] = set()
+        """Tasks of which an attempt that counts for nothing may still run: the next waits until it does not."""
+
+        self.recovering_until = 0.0
+        """Until then runtimes may say that they hold what an earlier controller gave them."""
+
         self.recent: OrderedDict[TaskId, Status] = OrderedDict()
         self._timers: list[tuple[float, int, str, TaskId]] = []
         self._timer_count = 0
@@ -80,17 +92,27 @@ class Life:
 
     # ------------------------------------------------------------------------------------------- submission
 
-    def admit(self, task: Task, now: float) -> bool:
-        """Take in a new task that was checked. True if it may be queued at once; the caller queues it in bulk."""
+    def admit(self, task: Task, now: float, again: bool = False) -> bool:
+        """Take in a new task that was checked. True if it may be queued at once; the caller queues it in bulk.
+
+        ``again``: it may have been submitted to an earlier controller, which may have given it to a runtime.
+        """
         options = task.options
         self._take_in(task)
-        if self._discarded and task.id in self._discarded:
-            task.attempt = task.over = self._discarded.pop(task.id)
+        barred = bool(self._void) and task.id in self._void
+        if barred:
+            task.attempt = task.over = self._void.pop(task.id)
+            self._barred.add(task.id)
         if options.timeout_start:
             self._set_timer(now + options.timeout_start, "expire", task.id)
-        if not options.after and not options.delay:
+        recovering = again and now < self.recovering_until and not barred
+        if not options.after and not options.delay and not barred and not recovering:
             return True
-        self._wait(task, now, now + options.delay, {})
+        waiting = self._waiting_for(options, now, now + options.delay, {})
+        if recovering and self._verdict(options, waiting) == "met":
+            self._begin_recovering(task, waiting, self.recovering_until)
+        else:
+            self._begin_waiting(task, waiting, now)
         return False
 
     def _take_in(self, task: Task) -> None:
@@ -142,16 +164,15 @@ class Life:
         )
         self._take_in(task)
         self.turn.store(self._update(task))
-        submitted = stored.submitted - self.wall_offset
-        not_before = max(submitted + options.delay, stored.not_before - self.wall_offset)
+        # A clock that was set back since must not make anybody wait until it has caught up.
+        submitted = min(stored.submitted - self.wall_offset, now)
+        back_off = min(stored.not_before - self.wall_offset, now + options.retry.backoff_max)
+        not_before = max(submitted + options.delay, back_off)
         if options.timeout_start:
             self._set_timer(max(now, submitted + options.timeout_start), "expire", task.id)
         waiting = self._waiting_for(options, now, not_before, statuses, known_only=True)
         if self._verdict(options, waiting) == "met":
-            # It may have been given to a runtime, which shall have the time to say so.
-            waiting.unmet, waiting.why, waiting.until = set(), "recovering", max(until, not_before)
-            task.state = waiting
-            self._set_timer(waiting.until, "release", task.id)
+            self._begin_recovering(task, waiting, until)
         else:
             self._begin_waiting(task, waiting, now)
 
@@ -180,9 +201,6 @@ class Life:
         self.turn.store(UpdateTask(task.id, task.attempt, 0, 0, 0.0, story, True))
         self.queue(task, "revive", now)
 
-    def _wait(self, task: Task, now: float, until: float, statuses: Mapping[TaskId, Status]) -> None:
-        self._begin_waiting(task, self._waiting_for(task.options, now, until, statuses), now)
-
     def _waiting_for(
         self, options: Options, now: float, until: float, statuses: Mapping[TaskId, Status], *, known_only: bool = False
     ) -> Waiting:
@@ -201,6 +219,12 @@ class Life:
             else:
                 waiting.unmet.add(parent)
         return waiting
+
+    def _begin_recovering(self, task: Task, waiting: Waiting, until: float) -> None:
+        """It may have been given to a runtime, which shall have the time to say so."""
+        waiting.unmet, waiting.why, waiting.until = set(), "recovering", max(until, waiting.until)
+        task.state = waiting
+        self._set_timer(waiting.until, "release", task.id)
 
     def _begin_waiting(self, task: Task, waiting: Waiting, now: float) -> None:
         task.state = waiting
@@ -239,9 +263,30 @@ class Life:
         if verdict == "impossible":
             self._end(task, "fail", Status.FAILED, now, error=ErrorInfo(Reason.DEPENDENCY, waiting.bar))
         elif verdict == "met" and now >= waiting.until:
+            if self._barred and task.id in self._barred and self._is_held(task):
+                waiting.until = now + LOOK_AGAIN
+                self._set_timer(waiting.until, "release", task.id)
+                return
+            self._barred.discard(task.id)
             self.queue(task, "release", now)
         elif verdict == "met" and waiting.why == "dependencies":
             waiting.why = "delay"
+
+    def _is_held(self, task: Task) -> bool:
+        """Whether a runtime still has an attempt of it, which it was told to stop."""
+        return any(key[0] == task.id for runtime in self.state.runtimes.values() for key in runtime.held)
+
+    def note_void(self, task_id: TaskId, attempt: int) -> None:
+        """An attempt that counts for nothing, of a task that is not known (yet, or any more).
+
+        If the task is submitted once more, what a runtime still says of this attempt must not be taken for its word on the
+        next one.
+        """
+        if not 0 < attempt <= MOST_VOID:
+            return
+        if len(self._void) >= REMEMBERED_ENDS:
+            self._void.clear()
+        self._void[task_id] = max(attempt, self._void.get(task_id, 0))
 
     def queue(self, task: Task, event: str, now: float) -> None:
         """Give the task to the scheduler."""
@@ -351,7 +396,11 @@ class Life:
         if type(task.state) is Queued:
             self.withdraw(task)
         options = task.options
-        waited = max(0.0, task.started - task.submitted) if task.started else now + self.wall_offset - task.submitted
+        waited = (
+            max(0.0, task.started - task.submitted)
+            if task.started
+            else max(0.0, now + self.wall_offset - task.submitted)
+        )
         outcome = Outcome(
             task.id,
             status,
@@ -416,6 +465,8 @@ class Life:
     def forget(self, task: Task) -> None:
         """The end is stored: from now on only the store knows the task, and memory its status for a while."""
         self.state.tasks.pop(task.id, None)
+        if self._barred:
+            self._barred.discard(task.id)
         self.recent[task.id] = status_of(task)
         if len(self.recent) > REMEMBERED_ENDS:
             self.recent.popitem(last=False)
@@ -433,12 +484,8 @@ class Life:
                 continue
             self.forget(task)
             self.recent.pop(task.id, None)
-            if task.attempt:
-                # If it is submitted once more, what a runtime still says of this attempt must not be taken for its word
-                # on the next one.
-                if len(self._discarded) >= REMEMBERED_ENDS:
-                    self._discarded.clear()
-                self._discarded[task.id] = max(task.attempt, task.highest)
+            self._barred.discard(task.id)
+            self.note_void(task.id, max(task.attempt, task.highest))
             if task.id in self.state.dependents:
                 self._release_dependents(task.id, None, now)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from headway_bus.ids import TaskId
 from headway_bus.messages import Accepted, Message
 from headway_controller.effects import Effect, Note, Send, Write
 from headway_controller.state import Bytes, Task
@@ -22,6 +23,7 @@ class FollowUp:
     operations: list[Operation] = field(default_factory=list)
     accepted: list[tuple[str, Accepted]] = field(default_factory=list)
     new: list[list[Task]] = field(default_factory=list)  # beside ``accepted``, to take back if the write fails
+    known: list[list[TaskId]] = field(default_factory=list)  # beside ``accepted``: what it had of tasks that were there
     ended: list[Task] = field(default_factory=list)
     settled: dict[tuple[str, bytes], list[int]] = field(default_factory=dict)  # report batches by runtime and instance
     replies: list[tuple[str, Message]] = field(default_factory=list)

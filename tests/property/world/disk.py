@@ -16,7 +16,6 @@ from headway_bus.ids import TaskId, short_text
 from headway_bus.records import Options
 from headway_controller.store.protocol import (
     AppendLogs,
-    DropTasks,
     EndTask,
     NewTasks,
     Operation,
@@ -55,47 +54,50 @@ class Disk:
         self.full = False
         self.stalled_until = 0.0
         self.repeated_ends: list[str] = []
-        """Ends that met another end: none may, except of a task that an operator wanted again."""
+        """Ends that met another end: none may."""
         self.counters: Counter[str] = Counter()
-        self.reopened: Counter[TaskId] = Counter()
         self._number = 0
 
     def wipe(self) -> None:
         """A store in memory went with its process."""
         self.rows.clear()
 
-    def apply(self, operations: Sequence[Any], now: float) -> list[TaskId]:
-        """Commit; returns the new tasks that were known."""
-        known: list[TaskId] = []
+    def apply(self, writes: Sequence[Sequence[Any]], now: float) -> list[list[TaskId]]:
+        """Commit; returns, for each write, its new tasks that were known.
+
+        Within a commit new tasks go first, then updates, then ends, whatever the order in which they were handed over:
+        see the docstring of :mod:`headway_controller.store.apply`.
+        """
+        known = [self._add(write, now) for write in writes]
+        operations = [operation for write in writes for operation in write]
         for operation in operations:
-            match operation:
-                case NewTasks(options, submitted, client, tasks):
-                    for task, payload in tasks:
-                        if task in self.rows:
-                            known.append(task)
-                            continue
-                        self._number += 1
-                        self.rows[task] = Row(self._number, options, submitted, client, bytes(payload), now)
-                case UpdateTask():
-                    self._update(operation)
-                case EndTask():
-                    self._end(operation)
-                case DropTasks(tasks):
-                    for task in tasks:
-                        self.rows.pop(task, None)
-                case AppendLogs(records):
-                    self.counters["log records"] += len(records)
-                case _:
-                    raise TypeError(f"the simulated store does not know {operation}")
+            if isinstance(operation, UpdateTask):
+                self._update(operation)
+        for operation in operations:
+            if isinstance(operation, EndTask):
+                self._end(operation)
+            elif isinstance(operation, AppendLogs):
+                self.counters["log records"] += len(operation.records)
+            else:
+                assert isinstance(operation, NewTasks | UpdateTask), f"the simulated store does not know {operation}"
+        return known
+
+    def _add(self, write: Sequence[Any], now: float) -> list[TaskId]:
+        known = []
+        for new in write:
+            if isinstance(new, NewTasks):
+                for task, payload in new.tasks:
+                    if task in self.rows:
+                        known.append(task)
+                        continue
+                    self._number += 1
+                    self.rows[task] = Row(self._number, new.options, new.submitted, new.client, bytes(payload), now)
         return known
 
     def _update(self, update: UpdateTask) -> None:
         row = self.rows.get(update.task)
         if row is None:
             return
-        if update.reopen:
-            row.end = None
-            self.reopened[update.task] += 1
         if row.end is None:
             row.attempt, row.failures, row.losses = update.attempt, update.failures, update.losses
             row.not_before, row.story = update.not_before, update.story
@@ -181,7 +183,8 @@ class SimulatedStore:
             error = StoreError("database or disk is full")
             receipts = [Receipt(token, error) for _, token in taken]
         else:
-            receipts = [Receipt(token, None, disk.apply(each, self._timeline.now)) for each, token in taken]
+            known = disk.apply([each for each, _ in taken], self._timeline.now)
+            receipts = [Receipt(token, None, found) for (_, token), found in zip(taken, known, strict=True)]
         # The receipts cross from the writer's thread to the loop: whoever is killed in between has stored and not told.
         delay = self._commit_seconds * self._random.random()
         self._timeline.after(delay, lambda: self._on_stored(receipts), self._process)
