@@ -89,6 +89,7 @@ class Controller(Table, frozen=True):
     strategy: Annotated[str, Meta(min_length=1, max_length=128)] = "headway_completion"
     predictor: Annotated[str, Meta(min_length=1, max_length=128)] = "learned"
     fifo_queues: list[str] = []
+    speculation: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.05
     missed_heartbeats: Annotated[int, Meta(ge=1, le=1000)] = 2
     max_tasks: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 10_000_000
 

@@ -338,7 +338,7 @@ class Audience:
             task for task in reversed({task.id: task for task in tasks}.values()) if not isinstance(task.state, Ended)
         ]
         to_stop = [task for task in tasks if not self.life.cancel(task, now)]
-        self.fleet.stop(to_stop, "cancelled")
+        self.fleet.assignments.stop(to_stop, "cancelled")
         pending = PendingCancel(name, message.request, {task.id for task in to_stop}, len(tasks), refused)
         if to_stop:
             self.state.cancels.append(pending)
@@ -351,7 +351,9 @@ class Audience:
         left = {
             task_id: tasks[task_id] for pending in self.state.cancels for task_id in pending.left if task_id in tasks
         }
-        self.fleet.stop([task for task in left.values() if isinstance(task.state, Assigned | Running)], "cancelled")
+        self.fleet.assignments.stop(
+            [task for task in left.values() if isinstance(task.state, Assigned | Running)], "cancelled"
+        )
 
     def check_cancels(self) -> None:
         """Answer the cancels of which nothing is left to stop."""

@@ -29,11 +29,14 @@ from headway_bus.messages import (
     Undeliverable,
 )
 from headway_bus.records import Code, Outcome, Status
+from headway_controller.assignments import Assignments
 from headway_controller.audience import Audience
+from headway_controller.copies import Copies
 from headway_controller.effects import Effect, ReadOutcomes
 from headway_controller.fleet import Fleet
 from headway_controller.life import Life
 from headway_controller.placement import Scheduler
+from headway_controller.reports import Reports
 from headway_controller.state import Assigned, ControllerState, Ended, Running, Task
 from headway_controller.store.protocol import DropTasks, NewTasks, StoredTask
 from headway_controller.turn import FollowUp, Turn
@@ -67,7 +70,20 @@ class Controller:
         self.turn = Turn()
         self.life = Life(self.state, self.turn, scheduler, wall_offset, seed)
         self.news = self.life.news
-        self.fleet = Fleet(self.state, self.turn, scheduler, self.life, heartbeat, missed_heartbeats)
+        self.assignments = Assignments(self.state, self.turn, scheduler, self.life)
+        self.copies = Copies(self.state, self.turn, scheduler, self.life, self.assignments)
+        self.reports = Reports(self.state, self.turn, scheduler, self.life, self.copies)
+        self.fleet = Fleet(
+            self.state,
+            self.turn,
+            scheduler,
+            self.life,
+            self.assignments,
+            self.reports,
+            self.copies,
+            heartbeat,
+            missed_heartbeats,
+        )
         self.audience = Audience(self.state, self.turn, scheduler, self.life, self.fleet, max_tasks, payload_limit)
         self.heartbeat = heartbeat
         self._unstored = FollowUp()
@@ -81,7 +97,7 @@ class Controller:
         """A message from a peer or (empty source) the broker. False if it is none of the core's."""
         match message:
             case Report():
-                self.fleet.on_report(source, message, frames, now)
+                self.reports.on_report(source, message, frames, now)
             case Submit():
                 self.audience.on_submit(source, message, frames, now)
             case Received():
@@ -97,7 +113,7 @@ class Controller:
             case DrainRuntime():
                 self.audience.on_drain(source, message, now)
             case RuntimeLeaving():
-                self.fleet.on_leaving(source)
+                self.reports.on_leaving(source)
                 self.turn.note("info", "runtime leaves", runtime=source, reason=message.reason)
             case PeerChanged() | Peers() | TopicsChanged() | Undeliverable() | Rejected():
                 self._on_broker(message, now)
@@ -110,7 +126,7 @@ class Controller:
         if self.state.cancels:
             self.audience.check_cancels()
         if not self._paused:
-            self.fleet.dispatch(now)
+            self.assignments.dispatch(now)
         self.news.finish()
         return self.turn.finish()
 
@@ -118,10 +134,11 @@ class Controller:
         """Time has passed: timers, silence, repeats. Call several times per heartbeat and at ``next_time``."""
         self.fleet.on_time(now)
         self.news.on_time(now)
+        self.copies.look(now)
         for task in self.life.on_time(now):
-            self.fleet.take_back(task.runtime, [(task.id, task.attempt)])
+            self.assignments.take_back(task.runtime, [(task.id, task.attempt)])
         for runtime in self.state.runtimes.values():
-            self.fleet.resend(runtime, now)
+            self.assignments.resend(runtime, now)
         for client in self.state.clients.values():
             self.audience.resend(client, now)
         if self.state.cancels and now >= self._stop_again_at:
@@ -136,7 +153,10 @@ class Controller:
 
     def next_time(self) -> float | None:
         """When ``on_time`` has something to do, if that is known."""
-        return self.life.next_time()
+        times = [] if self._unstored.is_empty() else [self._store_retry_at]
+        if (timer := self.life.next_time()) is not None:
+            times.append(timer)
+        return min(times, default=None)
 
     def pause(self, paused: bool) -> None:
         """Stop, or go on, giving work to runtimes; everything else goes on."""
@@ -205,7 +225,7 @@ class Controller:
         ended = [task for task in follow.ended if isinstance(task.state, Ended) and tasks.get(task.id) is task]
         self.audience.on_ended_stored(ended, now)
         for (runtime, instance), batches in follow.settled.items():
-            self.fleet.settle(runtime, instance, batches)
+            self.reports.settle(runtime, instance, batches)
         for name, reply in follow.replies:
             self.turn.send(name, reply)
 
@@ -216,7 +236,7 @@ class Controller:
             if task is None:
                 continue
             if isinstance(task.state, Running | Assigned):
-                self.fleet.stop([task], "the task had ended before")
+                self.assignments.stop([task], "the task had ended before")
             self.life.discard([task], now)
             for name in task.watchers:
                 self.turn.effects.append(ReadOutcomes(name, [task_id]))
@@ -244,7 +264,7 @@ class Controller:
 
     def _take_submission_back(self, name: str, tasks: Sequence[Task], now: float) -> None:
         begun = [task for task in tasks if isinstance(task.state, Assigned | Running)]
-        self.fleet.stop(begun, "the submission could not be stored")
+        self.assignments.stop(begun, "the submission could not be stored")
         self.life.discard(tasks, now)
         for task in tasks:
             others = [each for each in task.watchers if each != name and not self._will_repeat(each, task.id)]

@@ -163,7 +163,7 @@ class Life:
             over=max((step.attempt for step in story or () if step.status in OVER), default=0),
         )
         self._take_in(task)
-        self.turn.store(self._update(task))
+        self.turn.store(self.update_of(task))
         # A clock that was set back since must not make anybody wait until it has caught up.
         submitted = min(stored.submitted - self.wall_offset, now)
         back_off = min(stored.not_before - self.wall_offset, now + options.retry.backoff_max)
@@ -312,7 +312,7 @@ class Life:
         elif ended.end == AttemptEnd.RETURNED:
             self._tell(task, "returned", "given back unstarted", now)
             # Stored, because the next controller must not take the number of the attempt that follows for a stranger's.
-            self.turn.store(self._update(task))
+            self.turn.store(self.update_of(task))
             self.requeue(task, "give_back", now)
         else:
             error = ended.error or ErrorInfo(Reason.EXCEPTION, "the attempt failed without a word")
@@ -331,7 +331,7 @@ class Life:
                 task, "fail", Status.FAILED, now, error=ErrorInfo(Reason.LOST, f"{count} lost with the runtime: {why}")
             )
         else:
-            self.turn.store(self._update(task))
+            self.turn.store(self.update_of(task))
             self.requeue(task, "lose", now)
 
     def requeue(self, task: Task, event: str, now: float) -> None:
@@ -357,7 +357,7 @@ class Life:
             self.withdraw(task)
             self.change(task, "retry", Waiting(now, until, set(), "retry"), now)
             self.state.counters["attempts.retried"] += 1
-            self.turn.store(self._update(task, until))
+            self.turn.store(self.update_of(task, until))
             self._set_timer(until, "release", task.id)
             return
         timed_out = error.reason == Reason.TIMEOUT_RUN
@@ -522,7 +522,7 @@ class Life:
             waiting.why = "retry"  # nobody has it; its dependencies were met before
         self._check_waiting(task, now)
 
-    def _update(self, task: Task, until: float = 0.0) -> UpdateTask:
+    def update_of(self, task: Task, until: float = 0.0) -> UpdateTask:
         not_before = until + self.wall_offset if until else 0.0
         story = encode_story(task.story) if task.story else b""
         attempt = max(task.attempt, task.highest)

@@ -60,6 +60,7 @@ class ControllerService:
         payload_limit: int = 1 << 30,
         fifo_queues: Sequence[str] = (),
         logs_per_task: int = 10_000,
+        speculation: float = 0.05,
         strategy: str = "",
         predictor: str = "",
     ) -> None:
@@ -81,7 +82,8 @@ class ControllerService:
             payload_limit=payload_limit,
             seed=int.from_bytes(self.instance, "big"),
         )
-        self.core.fleet.logs_per_task = logs_per_task
+        self.core.reports.logs_per_task = logs_per_task
+        self.core.copies.share = speculation
         try:
             if strategy:
                 self.core.scheduler.use_strategy(strategy)
@@ -121,6 +123,7 @@ class ControllerService:
             payload_limit=bus.payload_limit,
             fifo_queues=own.fifo_queues,
             logs_per_task=own.logs_per_task,
+            speculation=own.speculation,
             strategy=own.strategy,
             predictor=own.predictor,
         )

@@ -67,6 +67,15 @@ STATUS_OF: dict[type, Status] = {
 }
 
 
+class Copy(msgspec.Struct, frozen=True, gc=False):
+    """A second attempt beside the one that runs (see ``copies``). ``started``: Unix time, 0: it has not begun."""
+
+    runtime: str
+    attempt: int
+    since: float
+    started: float = 0.0
+
+
 class Task(msgspec.Struct):
     """One task that has not ended, or whose end is not yet stored and told."""
 
@@ -103,6 +112,7 @@ class Task(msgspec.Struct):
     logged: int = 0
     """Log records that were kept."""
 
+    copy: Copy | None = None
     story: list[Transition] | None = None
     """What the other fields do not tell: earlier attempts, losses, returns. None: nothing."""
 
@@ -111,6 +121,12 @@ def status_of(task: Task) -> Status:
     """The task's status as the world knows it."""
     state = task.state
     return state.outcome.status if isinstance(state, Ended) else STATUS_OF[type(state)]
+
+
+def is_present(task: Task, name: str, attempt: int) -> bool:
+    """Whether this attempt is the one that the task has now, on that runtime."""
+    state = task.state
+    return isinstance(state, Assigned | Running) and state.runtime == name and task.attempt == attempt
 
 
 @dataclass(slots=True)

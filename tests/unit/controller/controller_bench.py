@@ -130,7 +130,7 @@ class Bench:
         self.now = 1000.0
         self.books = books if books is not None else Books()
         self.controller = Controller(b"instance", Scheduler(), wall_offset=WALL, **settings)
-        self.controller.fleet.settle_batches = 1  # at once; that they wait for company has a test of its own
+        self.controller.reports.settle_batches = 1  # at once; that they wait for company has a test of its own
         self.sent: list[Sent] = []
         self.notes: list[Note] = []
         self.unstored: list[Write] = []
