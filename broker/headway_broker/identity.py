@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -51,10 +52,14 @@ def identify(
         return Identity(who.name, who.role)
     name = hello.name or who.name
     others = {each.name for each in authorized.values()} - {who.name}
-    for number in range(2, per_key + 2):
-        if name not in others and instance_of(name) in (None, hello.instance):
-            return Identity(name, who.role)
-        name = f"{who.name}.{number}"
+    numbers = itertools.count(2)
+    taken = 0
+    while taken < per_key:
+        if name not in others:
+            if instance_of(name) in (None, hello.instance):
+                return Identity(name, who.role)
+            taken += 1
+        name = f"{who.name}.{next(numbers)}"
     return Refusal(Code.LIMIT, f"{per_key} connections with the key of {who.name!r}")
 
 

@@ -16,6 +16,7 @@ from headway_broker.service import BrokerService
 from headway_bus import messages as m
 from headway_bus.codec import Decoder, encode, for_client, for_controller, for_runtime
 from headway_bus.ids import AttemptKey, TaskId, digest_of, new_task_ids
+from headway_bus.keys import Prepare
 from headway_bus.link import BROKER, CONTROLLER
 from headway_bus.records import AttemptEnd, Ended, ErrorInfo, Kind, LogRecord, Options, RuntimeInfo, Started
 from headway_controller.service import ControllerService
@@ -123,13 +124,17 @@ def wait_until(condition: Callable[[], bool], patience: float = PATIENCE) -> Non
 class Peer:
     """One DEALER. ``hello`` makes it a peer of the bus; everything can be said without."""
 
-    def __init__(self, url: str, decoder: Decoder | None = None, identity: bytes = b"") -> None:
+    def __init__(
+        self, url: str, decoder: Decoder | None = None, identity: bytes = b"", prepare: Prepare | None = None
+    ) -> None:
         self._context = zmq.Context()
         self.socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
         self.socket.set(zmq.LINGER, 0)
         self.socket.set(zmq.RCVTIMEO, int(PATIENCE * 1000))
         if identity:
             self.socket.set(zmq.ROUTING_ID, identity)
+        if prepare is not None:
+            prepare(self.socket)
         self.socket.connect(url)
         self._decoder = decoder or for_client()
         self._request = 0
