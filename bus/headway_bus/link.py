@@ -36,10 +36,14 @@ Received = tuple[bytes, Message, list[Frame]]
 """Who sent it (empty: the broker), the message, its payload frames."""
 
 _SESSION_MESSAGES = (Welcome, Pong, ControllerChanged, Rejected)
+_OTHER_KEYS = (
+    "the broker there takes keys and none was shown, or takes none and one was shown, or it is not the broker whose "
+    "public key stands in the key file"
+)
 _TROUBLE: dict[int, str] = {
     zmq.Event.HANDSHAKE_FAILED_AUTH: "the broker does not know this key: it was not authorized, was revoked, or has expired",
-    zmq.Event.HANDSHAKE_FAILED_NO_DETAIL: "the broker there takes keys and none was shown, or takes none and one was shown, or "
-    "it is not the broker whose public key stands in the key file",
+    zmq.Event.HANDSHAKE_FAILED_NO_DETAIL: _OTHER_KEYS,
+    zmq.Event.HANDSHAKE_FAILED_PROTOCOL: _OTHER_KEYS,
 }
 """Ends of a handshake that a person can do something about."""
 
