@@ -132,7 +132,9 @@ class LearnedPredictor:
 
     def prepare(self, target: str, meta: Mapping[str, Any]) -> Prediction:
         """What is expected of tasks of that target and ``meta``, at speed 1."""
-        cleaned = clean(meta)
+        return self.prepare_cleaned(target, clean(meta))
+
+    def prepare_cleaned(self, target: str, cleaned: Cleaned) -> Prediction:
         self.refused_meta += cleaned.refused
         return Prediction(self, target, cleaned, self.model_of(target, cleaned))
 

@@ -70,7 +70,7 @@ class Residuals:
 
     def refresh(self) -> None:
         """Bring mean, variance and the tables of the tail up to date, if enough was seen since the last time."""
-        if self._stale and (self._stale >= 32 or self._stale * 8 >= self.observed()):
+        if self._stale and (self._stale >= 64 or self._stale * 8 >= self.observed()):
             self._tabulate()
 
     def remaining(self, age: float) -> tuple[float, float]:

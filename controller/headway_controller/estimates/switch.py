@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from headway_controller.estimates.meta import Cleaned
 from headway_controller.estimates.predictor import LearnedPredictor, Prediction, Predictor
 
 DEFAULT = "learned"
@@ -34,8 +35,9 @@ class PredictorSwitch:
             raise ValueError(f"no predictor {name!r}; expected {DEFAULT!r}")
         self.name, self.other = (name, predictor) if predictor is not None else (DEFAULT, None)
 
-    def prepare(self, target: str, meta: Mapping[str, Any]) -> Prediction | PlainPrediction:
-        prediction = self.learned.prepare(target, meta)
+    def prepare(self, target: str, meta: Mapping[str, Any], cleaned: Cleaned) -> Prediction | PlainPrediction:
+        """What is expected of tasks of that target and ``meta``, which is also given in its clean form."""
+        prediction = self.learned.prepare_cleaned(target, cleaned)
         return prediction if self.other is None else PlainPrediction(self, prediction, target, meta)
 
     def set_aside(self, error: Exception) -> None:

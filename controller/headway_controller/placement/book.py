@@ -53,6 +53,7 @@ class Book:
         "delay",
         "draining",
         "failures",
+        "graded",
         "idle_since",
         "info",
         "name",
@@ -82,6 +83,8 @@ class Book:
         self.speed = 1.0
         self.delay = round_trip / 2
         self.pool: Pool | None = None
+        self.graded = (1.0, 0.0)
+        """Speed and delay by which its pool was found."""
         self.committed: dict[TaskId, Booking] = {}
         self.running: dict[TaskId, tuple[Booking, float]] = {}
         self.recalled: set[TaskId] = set()

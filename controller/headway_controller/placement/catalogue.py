@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from headway_bus.records import Options, RuntimeInfo
-from headway_controller.estimates.meta import clean
+from headway_controller.estimates.meta import EMPTY, Cleaned, clean
 from headway_controller.placement.eligibility import Demand, demand_key, matching, patterns_in
 from headway_controller.placement.resources import Need, need_key
 from headway_controller.placement.work import Work
@@ -19,9 +19,11 @@ MAX_REMEMBERED = 20_000
 
 
 class Catalogue:
-    """``prepare(target, meta)`` makes the prediction of a kind of work."""
+    """``prepare(target, meta, cleaned meta)`` makes the prediction of a kind of work."""
 
-    def __init__(self, prepare: Callable[[str, Options], Expected], fifo_queues: Iterable[str]) -> None:
+    def __init__(
+        self, prepare: Callable[[str, Mapping[str, Any], Cleaned], Expected], fifo_queues: Iterable[str]
+    ) -> None:
         self._prepare = prepare
         self.fifo_queues = frozenset(fifo_queues)
         self.all_fifo = False
@@ -45,13 +47,13 @@ class Catalogue:
     def _find(self, options: Options) -> Work:
         demand = self.demand_of(options)
         target = target_of(options)
-        cleaned = clean(options.meta) if options.meta else None
-        key = (demand, options.queue, options.priority, target, cleaned and cleaned[:2])
+        cleaned = clean(options.meta) if options.meta else EMPTY
+        key = (demand, options.queue, options.priority, target, cleaned.words, cleaned.numbers)
         work = self._works.get(key)
         if work is None:
             if len(self._works) >= MAX_REMEMBERED:
                 self._works.clear()
-            prediction = self._prepare(target, options)
+            prediction = self._prepare(target, options.meta, cleaned)
             line = options.queue if options.queue in self.fifo_queues else "" if self.all_fifo else None
             work = self._works[key] = Work(options, demand, target, prediction, line)
         return work

@@ -73,19 +73,12 @@ def ahead(book: Book, work: Work, now: float, free: int, wanted: int = MOST) -> 
         # With the free slots filled, the first of all to be free is so after a mean / slots.
         drain, error = mean, math.sqrt(variance)
     limit, square = horizon(book), error * error
-
-    def late(count: int) -> bool:
-        return likely_soon(drain + count * mean, math.sqrt(square + count * variance)) > limit
-
-    if late(0):
+    if likely_soon(drain, error) > limit:
         return 0
-    most = min(max(MOST - len(book.committed), 0), wanted)
-    good, step = 0, 1
-    while good + step < most and not late(good + step):
-        good += step
-        step *= 2
-    while step > 1:
-        step //= 2
-        if good + step < most and not late(good + step):
-            good += step
-    return min(good + 1, most)
+    # The drain at which the horizon is reached depends on its own relative error: three rounds settle it well enough.
+    count = 0.0
+    for _ in range(3):
+        reached = drain + count * mean
+        spread = math.log1p((square + count * variance) / (reached * reached)) if reached > 0.0 else 0.0
+        count = max(limit * math.exp(spread / 2 + CAUTION * math.sqrt(spread)) - drain, 0.0) / mean
+    return min(int(min(count, MOST)) + 1, max(MOST - len(book.committed), 0), wanted)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 MAX_WATCHED = 64
 """Needs for which every pool keeps account of who has room."""
 
+SPEED_GRADE, DELAY_GRADE = 0.03, 0.1
+"""Relative changes up to which a runtime stays in its pool without a look: an estimate of its speed is never at rest."""
 SOONEST = 0.001
 """Seconds after which a runtime that has no credit is looked at again, at the soonest."""
 
@@ -87,6 +89,11 @@ class Fleet:
     def assign_pool(self, book: Book) -> None:
         """Put it where its profile, speed and delay belong."""
         book.speed = self._speed_of(book)
+        if book.pool is not None:
+            speed, delay = book.graded
+            if abs(book.speed - speed) <= SPEED_GRADE * speed and abs(book.delay - delay) <= DELAY_GRADE * delay:
+                return
+        book.graded = (book.speed, book.delay)
         profile = book.pool.key[0] if book.pool is not None else profile_of(book.info)
         key = pool_key(profile, book)
         if book.pool is not None and book.pool.key == key:

@@ -151,6 +151,10 @@ class Tier:
             if head is not None:
                 yield head
 
+    def lone(self) -> bool:
+        """Whether there is nothing but one batch in one bucket, at least as far as a glance tells."""
+        return all(len(bucket.heap) <= 1 for bucket in self.buckets.values())
+
     def prune(self) -> None:
         """Forget buckets that have been empty: a long life meets many run times."""
         for key in [key for key, bucket in self.buckets.items() if not bucket.heap]:
@@ -259,7 +263,12 @@ class Lane:
         return batch, taken
 
     def refresh(self, budget: int) -> None:
-        """Look at some waiting batches and move those whose expected run time has changed."""
+        """Look at some waiting batches and move those whose expected run time has changed.
+
+        The head is looked at anyway when its turn comes, so a lone batch needs none of this.
+        """
+        if len(self.top) == 1 and len(self.top[0].buckets) == 1 and self.top[0].lone():
+            return
         while budget > 0:
             if not self._scan:
                 self._scan = [
