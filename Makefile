@@ -16,7 +16,7 @@ help:
 	@echo 'make demo       install into .venv and run real work on a bus of its own'
 	@echo 'make test       all tests'
 	@echo 'make check      ruff, formatting, mypy --strict, import contracts'
-	@echo 'make bench      the benchmarks; they write benchmarks/results.md'
+	@echo 'make bench      the benchmarks; they write benchmarks/results.md (QUICK=1: less of it; PEERS=python that has the peers)'
 	@echo 'make simulate   simulated worlds with faults: SEEDS=1000, or SEED=7 for one of them again'
 	@echo 'make chaos      real processes killed at random: MINUTES=10, SEED=7'
 	@echo 'make docs       write docs/cli.md anew from the commands'
@@ -35,7 +35,7 @@ check: $(STAMP)
 	@$(BIN)/lint-imports
 
 bench: $(STAMP)
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks $(if $(CEILING),--ceiling $(CEILING)) $(if $(PEERS),--python $(PEERS)) $(if $(QUICK),--quick)
 
 simulate: $(STAMP)
 	@$(BIN)/python -m tests.property.simulate --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))

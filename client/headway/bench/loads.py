@@ -33,7 +33,7 @@ MEBIBYTE = 1 << 20
 async def connected(plant: Plant, runtimes: int = 1) -> AsyncIterator[Bus]:
     """A client, as soon as the bus has that many runtimes."""
     async with headway.connect(plant.url, timeout=30) as bus:
-        while len([each for each in await bus.runtimes() if each.state == "online"]) < runtimes:
+        while len([each for each in await bus.runtimes() if each.state == "online"]) < runtimes:  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0.05)
         yield bus
 
@@ -92,7 +92,9 @@ async def throughput(plant: Plant, rounds: int, tasks: int) -> list[Figure]:
     where = {"layout": plant.layout, "durability": plant.durability}
     found = [
         figure("throughput.mapped", "no-op tasks, mapped", "tasks/s", mapped, better="more", **where),
-        figure("throughput.single", f"no-op tasks one by one, {WINDOW:,} open", "tasks/s", single, better="more", **where),
+        figure(
+            "throughput.single", f"no-op tasks one by one, {WINDOW:,} open", "tasks/s", single, better="more", **where
+        ),
     ]
     if any(costs):
         note = "all processes of the bus, the client not counted"

@@ -12,12 +12,11 @@ from typing import Any
 
 import zmq
 
-from headway_bus.codec import for_runtime
+from headway_bus.codec import encode, for_runtime
 from headway_bus.endpoint import Endpoint, Frame
 from headway_bus.handover import Outbox
 from headway_bus.ids import digest_of
 from headway_bus.link import BROKER, CONTROLLER
-from headway_bus.codec import encode
 from headway_bus.messages import (
     PROTOCOL_VERSION,
     Assign,

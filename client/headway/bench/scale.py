@@ -60,10 +60,22 @@ async def queued(few: int, many: int) -> list[Figure]:
     short = statistics.median(each[0] for each in rounds), statistics.median(each[1] for each in rounds)
     long = await drained(many)
     return [
-        figure("queued.few", f"{few:,} queued, then drained: time a task", "µs", [each[0] for each in rounds], layout=ONE_PROCESS),
+        figure(
+            "queued.few",
+            f"{few:,} queued, then drained: time a task",
+            "µs",
+            [each[0] for each in rounds],
+            layout=ONE_PROCESS,
+        ),
         figure("queued.many", f"{many:,} queued, then drained: time a task", "µs", [long[0]], layout=ONE_PROCESS),
         figure("queued.ratio", "the second to the first", "×", [long[0] / short[0]], layout=ONE_PROCESS),
-        figure("queued.processor-ratio", "the same of the hub's processor time", "×", [long[1] / short[1]], layout=ONE_PROCESS),
+        figure(
+            "queued.processor-ratio",
+            "the same of the hub's processor time",
+            "×",
+            [long[1] / short[1]],
+            layout=ONE_PROCESS,
+        ),
     ]
 
 
