@@ -25,6 +25,9 @@ FIRST_RETRY = 0.05
 LAST_RETRY = 5.0
 """Seconds at most between attempts."""
 
+CONTROLLER_RETRY = 0.5
+"""The same for a controller: there is one, so its return is no storm, and everybody waits for it."""
+
 SILENT_HEARTBEATS = 3
 """Heartbeats without a word from the broker after which the connection is given up."""
 
@@ -174,7 +177,8 @@ class Session:
         if was_up:
             self.attempts = 0
         # Full jitter: a thousand peers cut at once must not return at once. The first attempt is nearly immediate.
-        ceiling = min(LAST_RETRY, FIRST_RETRY * 2 ** min(self.attempts, 10))
+        last = CONTROLLER_RETRY if self.role == "controller" else LAST_RETRY
+        ceiling = min(last, FIRST_RETRY * 2 ** min(self.attempts, 10))
         self.retry_at = now + self.random.uniform(0.0, ceiling)
         return [Close(), Down(reason)] if was_up else [Close()]
 

@@ -5,7 +5,8 @@ A wake-up is a *turn*: any number of ``on_…`` calls, then ``finish``, which di
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from headway_bus.errors import StoreError
@@ -29,11 +30,12 @@ from headway_bus.messages import (
     Undeliverable,
 )
 from headway_bus.records import Code, Outcome, Status
+from headway_bus.session import LAST_RETRY
 from headway_controller.assignments import Assignments
 from headway_controller.audience import Audience
 from headway_controller.copies import Copies
 from headway_controller.effects import Effect, ReadOutcomes
-from headway_controller.fleet import Fleet
+from headway_controller.fleet import LATE, Fleet
 from headway_controller.life import Life
 from headway_controller.placement import Scheduler
 from headway_controller.reports import Reports
@@ -90,6 +92,8 @@ class Controller:
         self._store_retry_at = 0.0
         self._stop_again_at = 0.0
         self._paused = False
+        self._awaited: set[str] | None = None
+        """Runtimes that have not yet said what they hold; empty text: the broker has not said who is there."""
 
     # ------------------------------------------------------------------------------------------- events
 
@@ -106,6 +110,7 @@ class Controller:
                 self.fleet.on_heartbeat(source, message, now)
             case Register():
                 self.fleet.on_register(source, message, now)
+                self._on_present({source}, now)
             case Await():
                 self.audience.on_await(source, message, now)
             case Cancel():
@@ -146,10 +151,34 @@ class Controller:
             self.audience.stop_again()
         if not self._unstored.is_empty() and now >= self._store_retry_at:
             self._offer_again(now)
+        if self._awaited is not None and now >= self.life.recovering_until:
+            self.turn.note("warning", "runtimes have not come back", runtimes=sorted(filter(None, self._awaited)))
+            self._on_present(set(self._awaited), now)
 
     def on_stood_still(self, now: float) -> None:
         """The process was suspended; see ``Fleet.on_stood_still``."""
         self.fleet.on_stood_still(now)
+
+    def on_cut(self) -> None:
+        """The connection to the broker is gone."""
+        self.fleet.is_cut = True
+        if self._awaited is not None:
+            self.life.extend_recovery(math.inf)
+
+    def on_back(self, now: float) -> None:
+        """The broker has taken us in, for the first time or again: leases and the time to claim begin anew."""
+        if self.fleet.is_cut:
+            self.fleet.on_back(now)
+        if self._awaited is not None:
+            self.life.recovering_until = now + self.fleet.heartbeat * (self.fleet.missed + LATE) + LAST_RETRY
+
+    def _on_present(self, names: set[str], now: float) -> None:
+        """These have said what they hold. When all have who may, what nobody has can be given out."""
+        if self._awaited is not None:
+            self._awaited -= names
+            if not self._awaited:
+                self._awaited = None
+                self.life.end_recovery(now)
 
     def next_time(self) -> float | None:
         """When ``on_time`` has something to do, if that is known."""
@@ -176,6 +205,10 @@ class Controller:
                 present = {peer.name for peer in peers}
                 for name in [each for each in self.state.clients if each not in present]:
                     self.audience.on_gone(name)
+                if self._awaited is not None:
+                    runtimes = {peer.name for peer in peers if peer.role in RUNTIME_ROLES}
+                    self._awaited |= {name for name in runtimes if name not in self.state.runtimes}
+                    self._on_present({""}, now)
             case TopicsChanged(added, removed):
                 self.state.topics.update(added)
                 self.state.topics.difference_update(removed)
@@ -306,13 +339,22 @@ class Controller:
         self.audience.on_outcomes(name, outcomes, missing, now)
 
     def restore(
-        self, stored: Sequence[StoredTask], statuses: Mapping[TaskId, Status], now: float, until: float
+        self,
+        stored: Sequence[StoredTask],
+        statuses: Mapping[TaskId, Status],
+        now: float,
+        until: float,
+        awaited: Collection[str] | None = None,
     ) -> None:
         """Take in what an earlier controller left unfinished. Until ``until`` the runtimes may claim what they have.
 
-        ``statuses``: how those ended that these come after. Whatever is in neither of the two was purged.
+        ``awaited``: the runtimes that the earlier controller had. When they, and whoever else the broker has, have
+        registered, that time is over; None: it lasts until ``until``. ``statuses``: how those ended that these come
+        after. Whatever is in neither of the two was purged.
         """
         self.life.recovering_until = until
+        if awaited is not None:
+            self._awaited = {"", *awaited}
         statuses = {**statuses, **{task.task: Status.QUEUED for task in stored}}
         for task in stored:
             self.life.restore(task, now, until, statuses)

@@ -20,6 +20,7 @@ from headway_bus.messages import (
     SetDrain,
 )
 from headway_bus.records import Code
+from headway_bus.session import LAST_RETRY
 from headway_controller.assignments import Assignments
 from headway_controller.checks import find_runtime_fault, sound_seconds
 from headway_controller.copies import Copies, is_copy
@@ -73,6 +74,12 @@ class Fleet:
         self.life = life
         self.heartbeat = heartbeat
         self.missed = missed
+        self.is_cut = False
+        """The controller itself is cut off from the bus: nobody's silence says anything."""
+
+        self.roster = 0
+        """Counts how often a runtime came or went for good."""
+
         self.assignments = assignments
         self.reports = reports
         self.copies = copies
@@ -96,9 +103,11 @@ class Fleet:
             known = None
         if known is None:
             known = self.state.runtimes[name] = Runtime(info, message.instance, now, now)
+            self.roster += 1
             self.scheduler.add_runtime(info, now)
             self.turn.note("info", "runtime joined", runtime=name, slots=info.slots, holds=len(message.held))
         elif known.state == "offline":
+            self.roster += 1
             self.scheduler.add_runtime(info, now)
             self.turn.note("info", "runtime returned", runtime=name, holds=len(message.held))
         else:
@@ -216,7 +225,7 @@ class Fleet:
         limit = now - self.heartbeat * (self.missed + LATE)
         for runtime in list(self.state.runtimes.values()):
             self.reports.tell_settled(runtime)
-            if runtime.state != "offline" and runtime.seen < limit:
+            if runtime.state != "offline" and runtime.seen < limit and not self.is_cut:
                 self._lose(runtime, now, f"no heartbeat for {now - runtime.seen:.1f} s")
 
     def on_stood_still(self, now: float) -> None:
@@ -224,8 +233,19 @@ class Fleet:
         for runtime in self.state.runtimes.values():
             runtime.seen = max(runtime.seen, now)
 
+    def on_back(self, now: float) -> None:
+        """The controller was cut off and is back. So were the others, perhaps; they come back in their own time."""
+        self.is_cut = False
+        for runtime in self.state.runtimes.values():
+            runtime.seen = max(runtime.seen, now + LAST_RETRY)
+
+    def present(self) -> list[str]:
+        """Runtimes that may hold attempts."""
+        return [name for name, runtime in self.state.runtimes.items() if runtime.state != "offline"]
+
     def _lose(self, runtime: Runtime, now: float, why: str, expected: bool = False) -> None:
         name = runtime.info.name
+        self.roster += 1
         held = {**runtime.held, **runtime.ending}
         runtime.held, runtime.ending, runtime.digest = {}, {}, 0
         runtime.state, runtime.since, runtime.why, runtime.running = "offline", now, why, 0

@@ -51,6 +51,9 @@ REMEMBERED_ENDS = 100_000
 MOST_VOID = 1_000_000
 """A number beyond it was given out by nobody."""
 
+LOOK_LATER = 1.0
+"""Seconds between looks whether the time to claim attempts, which was prolonged, is over."""
+
 LOOK_AGAIN = 0.1
 """Seconds between looks whether a runtime has let go of an attempt."""
 
@@ -82,6 +85,7 @@ class Life:
         self._barred: set[TaskId] = set()
         """Tasks of which an attempt that counts for nothing may still run: the next waits until it does not."""
 
+        self._recovering: list[TaskId] = []
         self.recovering_until = 0.0
         """Until then runtimes may say that they hold what an earlier controller gave them."""
 
@@ -222,9 +226,23 @@ class Life:
 
     def _begin_recovering(self, task: Task, waiting: Waiting, until: float) -> None:
         """It may have been given to a runtime, which shall have the time to say so."""
-        waiting.unmet, waiting.why, waiting.until = set(), "recovering", max(until, waiting.until)
+        waiting.unmet, waiting.why = set(), "recovering"
         task.state = waiting
-        self._set_timer(waiting.until, "release", task.id)
+        self._recovering.append(task.id)
+        self._set_timer(max(until, waiting.until), "release", task.id)
+
+    def extend_recovery(self, until: float) -> None:
+        """The runtimes have longer to say what they hold, because they could not be heard."""
+        self.recovering_until = max(self.recovering_until, until)
+
+    def end_recovery(self, now: float) -> None:
+        """Every runtime that may hold something has said what: nobody has the rest."""
+        self.recovering_until = now
+        waiting, self._recovering = self._recovering, []
+        for task_id in waiting:
+            task = self.state.tasks.get(task_id)
+            if task is not None:
+                self._on_release_time(task, now)
 
     def _begin_waiting(self, task: Task, waiting: Waiting, now: float) -> None:
         task.state = waiting
@@ -516,10 +534,16 @@ class Life:
 
     def _on_release_time(self, task: Task, now: float) -> None:
         waiting = task.state
-        if not isinstance(waiting, Waiting) or now < waiting.until:
+        if not isinstance(waiting, Waiting):
             return
         if waiting.why == "recovering":
+            until = max(waiting.until, self.recovering_until)
+            if now < until:
+                self._set_timer(min(until, now + LOOK_LATER), "release", task.id)
+                return
             waiting.why = "retry"  # nobody has it; its dependencies were met before
+        elif now < waiting.until:
+            return
         self._check_waiting(task, now)
 
     def update_of(self, task: Task, until: float = 0.0) -> UpdateTask:

@@ -39,6 +39,7 @@ BLOB_AGE = 3_600.0
 """Seconds for which a blob is kept that no task refers to: its submission may still be on its way."""
 
 PREDICTOR_STATE = "predictor"
+ROSTER_STATE = "runtimes"
 LEARNED = "learned"
 
 Result = TypeVar("Result")
@@ -106,6 +107,7 @@ class ControllerService:
         self._stop = asyncio.Event()
         self._joined = asyncio.Event()
         self._refused = ""
+        self._roster = 0
 
     @classmethod
     def from_settings(cls, settings: Settings) -> ControllerService:
@@ -141,7 +143,8 @@ class ControllerService:
         core.life.remember(statuses)
         # Runtimes come back within a heartbeat or two; until then nobody knows whether they have these tasks.
         until = now + core.heartbeat * (core.fleet.missed + 0.5)
-        core.restore(found, statuses, now, until)
+        core.restore(found, statuses, now, until, await self.read(self._load_roster))
+        core.on_cut()  # until the broker takes us in
         if found:
             log.info("tasks recovered", count=len(found))
         self._finish()
@@ -202,10 +205,12 @@ class ControllerService:
     def on_up(self, welcome: Welcome) -> None:
         log.debug("connected to the broker", broker=welcome.broker.hex())
         self._joined.set()
+        self.core.on_back(self.now())
         self._finish()
 
     def on_down(self, reason: str) -> None:
         log.warning("lost the broker; work goes on", reason=reason)
+        self.core.on_cut()
 
     def on_controller(self, controller: bytes) -> None:
         """That is ourselves."""
@@ -247,6 +252,9 @@ class ControllerService:
 
     def _finish(self) -> None:
         now = self.now()
+        if self._roster != self.core.fleet.roster:
+            self._roster = self.core.fleet.roster
+            self.store.write([SaveState(ROSTER_STATE, msgpack.packb(self.core.fleet.present()))])
         for effect in self.core.finish(now):
             self._perform(effect)
         if self._receipts:
@@ -398,6 +406,11 @@ class ControllerService:
             self._finish()
         await self.read(self.store.sweep_blobs, now - BLOB_AGE)
         self._save_learned()
+
+    def _load_roster(self) -> list[str]:
+        """The runtimes that an earlier controller had."""
+        saved = self.store.load_state(ROSTER_STATE)
+        return [str(name) for name in msgpack.unpackb(saved)] if saved else []
 
     def _save_learned(self) -> None:
         self.store.write([SaveState(PREDICTOR_STATE, msgpack.packb(self.predictor.to_state()))])

@@ -101,6 +101,7 @@ class Storm:
             self._open = [task for task in self._open if not task.done()]
             while len(self._open) < OUTSTANDING and self._wants_more():
                 self._submit(work)
+            self._raise_all()
             self._strike()
             time.sleep(self.random.uniform(0.05, LONGEST_PAUSE))  # the storm's own rhythm
             self._resume(time.monotonic())
@@ -160,6 +161,9 @@ class Storm:
 
     def _kill(self, name: str) -> None:
         self._process(name).kill()
+        self._start(name)
+
+    def _start(self, name: str) -> None:
         if name == "broker":
             self.plant.start_broker()
         elif name == "controller":
@@ -186,6 +190,7 @@ class Storm:
             process = self._process(name)
             if not process.is_running:
                 self.outcome.wrong.append(f"{name} ended by itself with {process.wait()}")
+                self._start(name)
 
     # ------------------------------------------------------------------------------------------ counting
 
