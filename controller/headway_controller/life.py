@@ -109,7 +109,7 @@ class Life:
             self._barred.add(task.id)
         if options.timeout_start:
             self._set_timer(now + options.timeout_start, "expire", task.id)
-        recovering = again and now < self.recovering_until and not barred
+        recovering = again and now < self.recovering_until
         if not options.after and not options.delay and not barred and not recovering:
             return True
         waiting = self._waiting_for(options, now, now + options.delay, {})

@@ -106,7 +106,10 @@ class Core:
             return []
         effects: list[Effect] = [
             Tell(
-                self.presence.register(views.inventory(self.attempts, self.reporter.unsettled, now), self.draining), []
+                self.presence.register(
+                    views.inventory(self.attempts, self.reporter.unsettled, now), self.draining, now
+                ),
+                [],
             )
         ]
         effects += (Tell(report, frames) for report, frames, _ in self.reporter.resend(now, everything=True))
@@ -134,6 +137,7 @@ class Core:
         return []
 
     def on_registered(self, message: Registered, now: float) -> list[Effect]:
+        self.presence.answered()
         self.reporter.forget((TaskId(task), number) for task, number in message.forget)
         return self.on_stop(message.stop, -1.0, "the controller no longer wants it", now)
 
@@ -446,7 +450,7 @@ class Core:
         return effects
 
     def _keep_in_touch(self, now: float) -> list[Effect]:
-        effects: list[Effect] = []
+        effects = self._register(now) if self.presence.must_register_again(now) else []
         if now >= self._next_resend:
             self._next_resend = now + 1.0
             effects += (Tell(report, frames) for report, frames, _ in self.reporter.resend(now))

@@ -9,6 +9,9 @@ from msgspec.structs import replace
 from headway_bus.messages import Heartbeat, Register, Welcome
 from headway_bus.records import Held, RuntimeInfo
 
+PATIENCE_HEARTBEATS = 2
+"""Heartbeats without an answer after which the register message is sent again."""
+
 
 class Presence:
     """Who the runtime is, and what it knows of broker and controller."""
@@ -29,6 +32,9 @@ class Presence:
         self._assigned = 0
         self._seen_batches: set[int] = set()
         """Assign batches taken in since the last register message; the controller may number afresh after one."""
+
+        self._unanswered_since: float | None = None
+        """When the last register message left, while its answer is out."""
 
         self._random = random.Random(instance)
 
@@ -56,14 +62,28 @@ class Presence:
             self._assigned = 0  # another controller numbers its batches afresh
         self._controller = controller
 
-    def register(self, held: list[Held], draining: bool) -> Register:
+    def register(self, held: list[Held], draining: bool, now: float) -> Register:
         """The message that says who we are and what we hold."""
         self._seen_batches.clear()
+        self._unanswered_since = now
         return Register(self.info, self._instance, held, self._assigned, draining)
 
+    def answered(self) -> None:
+        """The controller has taken in the last register message: what it assigns from now on, it assigns knowing that."""
+        self._unanswered_since = None
+
+    def must_register_again(self, now: float) -> bool:
+        """Whether the register message, or its answer, seems to be lost."""
+        since = self._unanswered_since
+        return since is not None and now - since >= PATIENCE_HEARTBEATS * self.heartbeat
+
     def is_new(self, batch: int) -> bool:
-        """Whether an assign batch is seen for the first time; then it counts as taken in."""
-        if batch in self._seen_batches:
+        """Whether an assign batch is to be taken in: seen for the first time; then it counts as taken in.
+
+        What comes between a register message and its answer may be the repetition of a batch whose attempts ended and
+        were settled long ago, sent before that message was read. The controller sends all that is open after its answer.
+        """
+        if self._unanswered_since is not None or batch in self._seen_batches:
             return False
         self._seen_batches.add(batch)
         self._assigned = batch

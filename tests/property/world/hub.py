@@ -270,7 +270,7 @@ class ControllerPart:
             self.world.trace(self.process.name, str(effect))
         match effect:
             case Send(target, message, frames):
-                self.world.ledger.said(target, message)
+                self.world.ledger.said(target, message, self.world.timeline.now)
                 self.wire.send(target.encode(), message, frames)
             case Write(ticket, operations):
                 self.store.write(operations, ticket)
@@ -328,4 +328,3 @@ class ControllerPart:
     def _on_wake(self) -> None:
         self.core.on_time(self.now())
         self._finish()
-

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headway_bus.ids import AttemptKey, TaskId, short_text
-from headway_bus.messages import Message, Report, Settled, TasksEnded
+from headway_bus.messages import Assign, Message, Report, Settled, TasksEnded
 from headway_bus.records import AttemptEnd, Outcome, Reason
 
 from .disk import Disk
@@ -59,6 +59,7 @@ class Ledger:
     _lost: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _registered: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _controllers: list[tuple[float, float]] = field(default_factory=list)
+    _assigned: dict[tuple[TaskId, int, str], float] = field(default_factory=dict)
     _reports: dict[tuple[str, int], list[AttemptKey]] = field(default_factory=dict)
     _numbers: int = 0
 
@@ -70,7 +71,8 @@ class Ledger:
         self._numbers += 1
         execution = Execution(self._numbers, task, attempt, runtime, now)
         for earlier in self.executions[task]:
-            if earlier.end is None and not self._is_given_up(earlier, now):
+            given_up = self._is_given_up(execution if attempt < earlier.attempt else earlier, now)
+            if earlier.end is None and not given_up:
                 self.broken.append(f"{execution} began at {now:.3f} while {earlier} still ran, which nobody gave up")
         self.executions[task].append(execution)
         self.counters["executions"] += 1
@@ -82,10 +84,11 @@ class Ledger:
     def _is_given_up(self, execution: Execution, now: float) -> bool:
         """Whether a controller had reason to take that execution for lost."""
         runtime = execution.runtime
-        if any(lost >= execution.begin for lost in self._lost[runtime]):
+        since = self._assigned.get((execution.task, execution.attempt, runtime), execution.begin)
+        if any(lost >= since for lost in self._lost[runtime]):
             return True
         for start, patience in self._controllers:
-            if execution.begin < start and start + patience <= now:
+            if since < start and start + patience <= now:
                 heard = [when for when in self._registered[runtime] if start <= when <= start + patience]
                 if not heard:
                     return True
@@ -112,9 +115,13 @@ class Ledger:
             good = [(each.task, each.attempt) for each in message.ended if each.end is AttemptEnd.SUCCEEDED]
             self._reports[(source, message.batch)] = good
 
-    def said(self, target: str, message: Message) -> None:
+    def said(self, target: str, message: Message, now: float) -> None:
         """The controller says something that it may only say when it is stored (I1, I2)."""
-        if isinstance(message, TasksEnded):
+        if isinstance(message, Assign):
+            for group in message.groups:
+                for task, attempt, _ in group.attempts:
+                    self._assigned.setdefault((task, attempt, target), now)
+        elif isinstance(message, TasksEnded):
             for outcome in message.outcomes:
                 self._judge_told(outcome)
         elif isinstance(message, Settled):

@@ -11,6 +11,7 @@ from typing import Any
 from headway_bus import handover
 from headway_bus.ids import TaskId
 from headway_bus.records import Code
+from headway_controller.state import Ended
 
 from . import promises
 from .application import ClientPart
@@ -81,7 +82,9 @@ class World:
 
     def _present_attempt(self, task: TaskId) -> int:
         known = self.controller.core.state.tasks.get(task)
-        return known.attempt if known is not None else 0
+        if known is None or (known.over >= known.attempt and not isinstance(known.state, Ended)):
+            return 0
+        return known.attempt
 
     def wall(self) -> float:
         """Unix time, as the machines believe it."""

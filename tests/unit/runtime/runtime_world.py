@@ -105,6 +105,7 @@ class World:
             case m.Register():
                 self.view = {(each.task, each.attempt) for each in message.held}
                 assert len(self.view) == len(message.held)
+                self.do(self.core.on_message(m.Registered(b"controller"), [], self.now))
             case m.Report():
                 self._hear_report(message, frames)
             case m.Heartbeat():
