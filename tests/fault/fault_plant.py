@@ -173,6 +173,12 @@ class Plant:
         self.processes.append(process)
         return process
 
+    def run_file(self, log: str, program: Path, *words: str) -> Process:
+        """Start a Python program of the test's own."""
+        process = Process([sys.executable, str(program), *words], self.folder / f"{log}.log", self.environment)
+        self.processes.append(process)
+        return process
+
     def cli(self, *words: str) -> subprocess.CompletedProcess[str]:
         """A person's command, run to its end."""
         command = [sys.executable, "-m", "headway", *words]

@@ -46,3 +46,22 @@ def poison(path: str) -> None:
     runtime = psutil.Process(os.getppid()).ppid()
     os.kill(runtime, signal.SIGKILL)
     time.sleep(60)
+
+
+def hold_by_runtime(path: str, releases: dict[str, str]) -> str:
+    """As :func:`hold`, with another release for each runtime."""
+    runtime = os.environ[RUNTIME]
+    append(path, f"began on {runtime}")
+    while not Path(releases[runtime]).exists():
+        time.sleep(0.01)
+    append(path, f"ended on {runtime}")
+    return f"held on {runtime}"
+
+
+def hold_once(path: str) -> str:
+    """The first time: leave the process's number and wait to be killed. The second time: return."""
+    if Path(path).exists():
+        return "second"
+    append(path, str(os.getpid()))
+    time.sleep(60)
+    return "never"

@@ -6,9 +6,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import headway
 import pytest
 from fault_plant import Plant, lines_of, until
+
+import headway
 
 
 def test_controller_killed_running_attempts_are_adopted(make_plant: Callable[..., Plant], tmp_path: Path) -> None:
