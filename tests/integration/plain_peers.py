@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -283,3 +284,54 @@ class PlainRuntime(Peer):
     ) -> None:  # fmt: skip
         records = [Ended(task, self.attempts.pop(task), end, seconds, result, error) for task in tasks]
         self.report(*frames, ended=records)
+
+
+class Brain:
+    """A controller in a thread of its own that reaches the broker over a socket."""
+
+    def __init__(self, url: str, state: Path, **settings: Any) -> None:
+        self._url = url
+        self._state = state
+        self._settings = {"heartbeat": 60.0, **settings}
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+        self.recovered = 0
+        self.refused = ""
+        self.service: ControllerService
+        self.loop: asyncio.AbstractEventLoop
+        self._thread = threading.Thread(target=self._run, name="brain", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._ready.wait(PATIENCE), "the controller does not begin"
+        if self._failure is not None:
+            raise self._failure
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(RuntimeError):  # it has ended by itself, and its loop with it
+            self.loop.call_soon_threadsafe(self.service.stop)
+        self.join()
+
+    def join(self) -> None:
+        """Wait for its end."""
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "the controller does not end"
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as failure:
+            self._failure = failure
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.service = ControllerService(self._state, **self._settings)
+        self.recovered = await self.service.open()
+        link = self.service.connect(self._url)
+        link.session.name_patience = 0.2
+        self._ready.set()
+        self.refused = await self.service.until_stopped()
+        await self.service.close()
