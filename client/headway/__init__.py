@@ -18,11 +18,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from headway.batch.batch import Batch, run_batch
+    from headway.batch.callbacks import Callback, ConsoleCallback, JsonLinesCallback
     from headway.bus import Bus, connect
     from headway.client import Client
     from headway.client_task import ClientTask
     from headway.executor import Executor
-    from headway.in_task import context, log, metric, progress
+    from headway.in_task import context, log, metric, params, progress
     from headway.private_bus import local
     from headway.task import Prediction, Task
     from headway.waiting import as_completed, gather, wait
@@ -93,7 +95,9 @@ _HOMES = {
     "headway.bus": ("Bus", "connect"),
     "headway.client": ("Client",),
     "headway.client_task": ("ClientTask",),
-    "headway.in_task": ("context", "log", "metric", "progress"),
+    "headway.in_task": ("context", "log", "metric", "params", "progress"),
+    "headway.batch.batch": ("Batch", "run_batch"),
+    "headway.batch.callbacks": ("Callback", "ConsoleCallback", "JsonLinesCallback"),
     "headway.executor": ("Executor",),
     "headway.private_bus": ("local",),
     "headway.task": ("Prediction", "Task"),
@@ -102,18 +106,22 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Batch",
     "Bus",
     "BusError",
+    "Callback",
     "CannotDecode",
     "CannotEncode",
     "Client",
     "ClientTask",
     "ConfigError",
+    "ConsoleCallback",
     "ErrorInfo",
     "Estimate",
     "Executor",
     "HeadwayError",
     "JobInfo",
+    "JsonLinesCallback",
     "LogRecord",
     "NoBus",
     "Outcome",
@@ -141,7 +149,9 @@ __all__ = [
     "local",
     "log",
     "metric",
+    "params",
     "progress",
+    "run_batch",
     "wait",
 ]
 

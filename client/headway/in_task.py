@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from headway_bus.task_context import current as context
 from headway_bus.task_context import log, metric, progress
 
-__all__ = ["context", "log", "metric", "progress"]
+__all__ = ["context", "log", "metric", "params", "progress"]
+
+
+def params() -> Mapping[str, Any]:
+    """The parameters of the command, script or batch job that this process is; empty outside one."""
+    return context().params

@@ -55,6 +55,7 @@ class Entry:
     started: float = 0.0
     ended: float = 0.0
     told_started: bool = False
+    last_line: str = ""
 
     @property
     def name(self) -> str:

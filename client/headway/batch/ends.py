@@ -10,8 +10,10 @@ BREAKS = frozenset({Reason.START, Reason.REFUSED, Reason.DECODE})
 """Reasons that mean that the job was never started."""
 
 
-def record_of(entry: Entry, outcome: Outcome, now: float, stopping: bool, info: TaskInfo | None = None) -> JobRecord:
-    """What is kept of a job that ended.
+def record_of(
+    entry: Entry, outcome: Outcome, now: float, stopping: bool, info: TaskInfo | None = None, last_words: str = ""
+) -> JobRecord:
+    """What is kept of a job that ended. ``last_words``: the last line that it wrote to standard error.
 
     ``stopping``: the run is being ended, so a cancelled task was interrupted and not killed. ``info``: the task's times,
     where it may have ended before this run.
@@ -27,7 +29,7 @@ def record_of(entry: Entry, outcome: Outcome, now: float, stopping: bool, info: 
         exit_code=0 if outcome.status == Status.SUCCEEDED else error.exit_code if error else None,
         signal=error.signal if error else None,
         reason=reason_of(outcome, stopping),
-        message=error.message if error else "",
+        message=": ".join(filter(None, [error.message, last_words])) if error else "",
         host=outcome.runtime,
         attempts=outcome.attempt,
         start_datetime=ended - outcome.ran if has_run else None,

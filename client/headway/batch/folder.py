@@ -35,6 +35,7 @@ RESOURCES = "resources"
 SECRET_FIELDS = frozenset({"password", "passphrase"})
 SECRET_NAMES = re.compile(r"pass|secret|token|credential|key", re.IGNORECASE)
 HIDDEN = "***"
+TAIL_BYTES = 2000
 
 
 class BatchFolder:
@@ -249,3 +250,15 @@ def _hidden(value: Any) -> Any:
 
 def _hidden_environments(value: Mapping[str, Any]) -> dict[str, Any]:
     return {name: HIDDEN if SECRET_NAMES.search(name) else inner for name, inner in value.items()}
+
+
+def last_line_of(path: Path) -> str:
+    """The last line that is not empty at the end of a file; nothing if there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+            lines = file.read(TAIL_BYTES).decode("utf-8", "replace").split("\n")
+    except OSError:
+        return ""
+    kept = [line.strip() for line in lines if line.strip()]
+    return "".join(each if each.isprintable() else " " for each in kept[-1].rpartition("\r")[2]) if kept else ""

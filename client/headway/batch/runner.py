@@ -18,7 +18,7 @@ from headway.batch.callbacks import Callbacks, Execution
 from headway.batch.config import Loaded
 from headway.batch.ends import is_break, record_of
 from headway.batch.errors import BatchError
-from headway.batch.folder import BatchFolder
+from headway.batch.folder import BatchFolder, last_line_of
 from headway.batch.names import file_name
 from headway.batch.records import ENDS, RunInfo, State
 from headway.batch.script import params_bytes, run_script
@@ -90,6 +90,8 @@ class Runner:
             await self._stop(bus)
             raise
         finally:
+            if self._refresh is not None:
+                self._refresh(self.book)
             self._callbacks.tell("on_finish", self._loaded, time.time() - self.book.began)
 
     def _helpers(self, bus: Bus, events: Any) -> list[Any]:
@@ -184,7 +186,8 @@ class Runner:
         outcome = task.outcome
         assert outcome is not None
         info = await task.info() if self._resumed else None
-        record = record_of(entry, outcome, time.time(), self._stopping, info)
+        words = "" if outcome.error is None else last_line_of(self._folder.job_path(entry.name) / "stderr")
+        record = record_of(entry, outcome, time.time(), self._stopping, info, words)
         if outcome.ran > 0 and not entry.told_started:
             entry.told_started, entry.runtime = True, outcome.runtime
             self._tell_start(entry)
@@ -193,6 +196,8 @@ class Runner:
             return
         self._folder.write_record(record)
         self.book.on_ended(entry, record)
+        if self._refresh is not None:
+            entry.last_line = last_line_of(self._folder.job_path(entry.name) / "stdout")
         self._tell_end(entry, is_break(outcome))
 
     def _tell_start(self, entry: Entry) -> None:
@@ -232,6 +237,9 @@ class Runner:
     async def _draw(self) -> None:
         assert self._refresh is not None
         while True:
+            for entry in self.book.entries.values():
+                if entry.state is State.RUNNING:
+                    entry.last_line = last_line_of(self._folder.job_path(entry.name) / "stdout")
             self._refresh(self.book)
             await asyncio.sleep(self._tick)
 

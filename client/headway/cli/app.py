@@ -58,10 +58,13 @@ def _hand_down(choice: Choice) -> None:
         os.environ["HEADWAY_KEY_FILE"] = choice.key_file
 
 
-def run(arguments: Sequence[str]) -> int:
-    """What the command line says; returns the exit status, and never raises for what a person can cause."""
+def run(arguments: Sequence[str], command: click.Command | None = None, name: str = "headway") -> int:
+    """What the command line says; returns the exit status, and never raises for what a person can cause.
+
+    ``command``, ``name``: another root than ``headway``, which is looked up when it is needed.
+    """
     try:
-        outcome = headway.main(args=list(arguments), prog_name="headway", standalone_mode=False)
+        outcome = (command or headway).main(args=list(arguments), prog_name=name, standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.Exit as leaving:
         return leaving.exit_code

@@ -33,6 +33,17 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
         Verb("script", "headway.cli.submit:script", "Run a Python script, uploaded with its files, as a task."),
         Verb("estimate", "headway.cli.submit:estimate", "Ask when a task would start, without submitting it."),
     ),
+    "Batches": (
+        Verb("run", "headway.cli.run:run", "Run a batch of jobs from a file."),
+        Verb(
+            "generate",
+            "headway.cli.generate:generate",
+            "Generate a batch file from a template: every combination of its parameters.",
+        ),
+        Verb("batch", "headway.cli.batch:batch", "Show the batches that were run, from their folders."),
+        Verb("job", "headway.cli.job:job", "List, describe and kill the jobs of a batch, and print their output."),
+        Verb("plot", "headway.cli.plot:plot", "Draw a batch: who ran what when, elapsed times, states."),
+    ),
     "See": (
         Verb("ps", "headway.cli.listing:ps", "List tasks, newest first."),
         Verb("show", "headway.cli.one:show", "Show everything about one task, with its story."),

@@ -10,11 +10,12 @@ import sys
 import headway
 
 NAMES = [
-    "Bus", "BusError", "CannotDecode", "CannotEncode", "Client", "ClientTask", "ConfigError", "ErrorInfo", "Estimate",
-    "Executor", "HeadwayError", "JobInfo", "LogRecord", "NoBus", "Outcome", "PayloadError", "Prediction", "ProtocolError",
-    "QueueState", "Refused", "Requirements", "RuntimeState", "Status", "StoreError", "Task", "TaskCancelled", "TaskError",
-    "TaskExpired", "TaskFailed", "TaskInfo", "TaskLost", "TooLarge", "as_completed", "connect", "context", "gather", "local",
-    "log", "metric", "progress", "wait",
+    "Batch", "Bus", "BusError", "Callback", "CannotDecode", "CannotEncode", "Client", "ClientTask", "ConfigError",
+    "ConsoleCallback", "ErrorInfo", "Estimate", "Executor", "HeadwayError", "JobInfo", "JsonLinesCallback", "LogRecord",
+    "NoBus", "Outcome", "PayloadError", "Prediction", "ProtocolError", "QueueState", "Refused", "Requirements",
+    "RuntimeState", "Status", "StoreError", "Task", "TaskCancelled", "TaskError", "TaskExpired", "TaskFailed",
+    "TaskInfo", "TaskLost", "TooLarge", "as_completed", "connect", "context", "gather", "local", "log", "metric",
+    "params", "progress", "run_batch", "wait",
 ]  # fmt: skip
 
 

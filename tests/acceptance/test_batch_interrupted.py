@@ -1,0 +1,64 @@
+"""Runs that end before their jobs do: Ctrl-C, kill -9, and a bus that goes on without the run."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from acceptance_shell import PATIENCE, Shell, start_up, wait_for_file
+from batch_shell import begun, job, ran, sleepers, text_of, write_batch
+
+WAITING = "echo begun; touch ../started; while ! test -e ../release; do sleep 0.05; done; echo ended"
+
+
+def data(shell: Shell) -> Path:
+    return shell.home / "data" / "b"
+
+
+def test_ctrl_c_ends_everything_and_the_next_run_goes_on(shell: Shell) -> None:
+    file = write_batch(shell, job("first", "echo x >>../first-ran"), job("second", WAITING), job("third", "true"))
+    running = begun(shell, file, "--slots", "1")
+    wait_for_file(data(shell) / "started")
+    running.send_signal(signal.SIGINT)
+    assert running.wait(timeout=PATIENCE) == 130
+    assert shell.processes() == []
+    assert shell.files() == []
+    assert (data(shell) / "second.interrupted").exists()
+    (data(shell) / "release").touch()
+    result = ran(shell, file)
+    assert (result["n_skipped"], result["n_allocated"]) == (1, 2)
+    assert (data(shell) / "first-ran").read_text() == "x\n"
+
+
+def test_h_w3_kill_9_of_the_run_ends_its_jobs_and_the_next_run_goes_on(shell: Shell) -> None:
+    file = write_batch(shell, job("first", "echo x >>../first-ran"), job("second", WAITING))
+    running = begun(shell, file, "--slots", "1")
+    wait_for_file(data(shell) / "started")
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    (data(shell) / "release").touch()
+    result = ran(shell, file)  # waits until what the killed one has left is gone
+    assert (result["n_skipped"], result["n_allocated"]) == (1, 1)
+    assert text_of(shell, "second") == "begun\nended\n"
+    assert shell.processes() == []
+    assert (data(shell) / "first-ran").read_text() == "x\n"
+
+
+def test_on_a_bus_a_killed_run_is_taken_up_by_the_next(shell: Shell) -> None:
+    up = start_up(shell, "--slots", "1", "--state", shell.home / "state")
+    file = write_batch(shell, job("one", "echo x >>../one-ran; " + WAITING), job("two", "echo x >>../two-ran"))
+    try:
+        running = begun(shell, file, "--bus", up.url)
+        wait_for_file(data(shell) / "started")
+        os.kill(running.pid, signal.SIGKILL)
+        running.wait()
+        assert sleepers(shell, "run.sh") != []  # the job goes on without the run
+        (data(shell) / "release").touch()
+        result = ran(shell, file, "--bus", up.url)
+        assert result["states"] == {"one": "succeed", "two": "succeed"}
+        assert text_of(shell, "one") == "begun\nended\n"
+        assert [(data(shell) / f"{name}-ran").read_text() for name in ("one", "two")] == ["x\n", "x\n"]
+        assert ran(shell, file, "--bus", up.url)["n_skipped"] == 2
+    finally:
+        assert up.interrupt() == 0
