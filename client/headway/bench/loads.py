@@ -159,7 +159,7 @@ async def commands(plant: Plant, rounds: int, count: int) -> list[Figure]:
     async with connected(plant) as bus:
 
         async def run_all() -> None:
-            tasks = [await bus.command("true") for _ in range(count)]
+            tasks = await asyncio.gather(*(bus.command("true") for _ in range(count)))
             for task in tasks:
                 await task
 
