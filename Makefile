@@ -38,7 +38,7 @@ bench: $(STAMP)
 	@$(BIN)/python -m benchmarks $(if $(CEILING),--ceiling $(CEILING)) $(if $(PEERS),--python $(PEERS)) $(if $(QUICK),--quick)
 
 simulate: $(STAMP)
-	@$(BIN)/python -m tests.property.simulate --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.property.world --seeds $(SEEDS) --jobs $(WORKERS) $(if $(SEED),--seed $(SEED))
 
 chaos: $(STAMP)
 	@$(BIN)/python -m tests.fault.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))

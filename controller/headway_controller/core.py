@@ -40,7 +40,7 @@ from headway_controller.life import Life
 from headway_controller.placement import Scheduler
 from headway_controller.reports import Reports
 from headway_controller.state import Assigned, ControllerState, Ended, Running, Task
-from headway_controller.store.protocol import DropTasks, NewTasks, StoredTask
+from headway_controller.store.protocol import DropTasks, EndTask, NewTasks, StoredTask, UpdateTask
 from headway_controller.turn import FollowUp, Turn
 
 STORE_RETRY = 1.0
@@ -291,7 +291,12 @@ class Controller:
                 kept.known.append(there)
         # Ends and updates of tasks that were accepted before are kept, and so are their reports on the runtimes.
         kept.operations += [each for each in follow.operations if not isinstance(each, NewTasks)]
-        kept.ended += [task for task in follow.ended if self.state.tasks.get(task.id) is task]
+        live = self.state.tasks
+        kept.ended += [task for task in follow.ended if live.get(task.id) is task]
+        # Nothing of what was taken back: it may be submitted once more, and must not then end by what was kept here.
+        kept.operations = [
+            each for each in kept.operations if not isinstance(each, EndTask | UpdateTask) or each.task in live
+        ]
         self._keep_back(follow)
         self._store_retry_at = now + STORE_RETRY
 

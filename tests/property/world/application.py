@@ -98,10 +98,7 @@ class ClientPart:
     def submit(self, options: Options, count: int, key: str = "") -> None:
         """New tasks, or with a key the same one again."""
         random = self.world.random
-        if key:
-            ids = [named_task_id(key)]
-        else:
-            ids = [TaskId(random.randbytes(16)) for _ in range(count)]
+        ids = [named_task_id(key)] if key else [TaskId(random.randbytes(16)) for _ in range(count)]
         tasks = {task: random.randbytes(random.choice([3, 10, 200])) for task in ids}
         for task, payload in tasks.items():
             self.entries.setdefault(task, Entry(options, payload))

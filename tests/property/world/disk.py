@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+import msgpack
+
 from headway_bus.errors import StoreError
 from headway_bus.ids import TaskId, short_text
 from headway_bus.records import Options
@@ -20,6 +22,7 @@ from headway_controller.store.protocol import (
     NewTasks,
     Operation,
     Receipt,
+    SaveState,
     StoredEnd,
     StoredTask,
     UpdateTask,
@@ -51,6 +54,8 @@ class Disk:
 
     def __init__(self) -> None:
         self.rows: dict[TaskId, Row] = {}
+        self.roster: list[str] = []
+        """The runtimes that the controller had, as it saved them."""
         self.full = False
         self.stalled_until = 0.0
         self.repeated_ends: list[str] = []
@@ -61,6 +66,7 @@ class Disk:
     def wipe(self) -> None:
         """A store in memory went with its process."""
         self.rows.clear()
+        self.roster = []
 
     def apply(self, writes: Sequence[Sequence[Any]], now: float) -> list[list[TaskId]]:
         """Commit; returns, for each write, its new tasks that were known.
@@ -78,6 +84,8 @@ class Disk:
                 self._end(operation)
             elif isinstance(operation, AppendLogs):
                 self.counters["log records"] += len(operation.records)
+            elif isinstance(operation, SaveState):
+                self.roster = msgpack.unpackb(operation.value)
             else:
                 assert isinstance(operation, NewTasks | UpdateTask), f"the simulated store does not know {operation}"
         return known

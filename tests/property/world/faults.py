@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from headway_bus.records import Kind, Options
+
 from .timeline import Process
 
 if TYPE_CHECKING:
@@ -56,9 +58,8 @@ class Faults:
         else:
             program.submit(options, count)
 
-    def _named(self, key: str):  # type: ignore[no-untyped-def]
-        from headway_bus.records import Kind, Options
-
+    @staticmethod
+    def _named(key: str) -> Options:
         return Options(Kind.CALL, "work:short", key=key)
 
     def _cancel(self) -> None:

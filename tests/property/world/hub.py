@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgpack
+
 from headway_broker.core import Broker, Deliver
 from headway_bus.codec import encode
 from headway_bus.link import BROKER, Received
@@ -13,7 +15,7 @@ from headway_bus.records import ENDS, Status
 from headway_controller.core import Controller
 from headway_controller.effects import Effect, Note, ReadOutcomes, Send, Write
 from headway_controller.placement import Scheduler
-from headway_controller.store.protocol import Receipt
+from headway_controller.store.protocol import Receipt, SaveState
 from headway_controller.views import outcome_of_stored
 
 from .disk import SimulatedStore
@@ -170,6 +172,7 @@ class ControllerPart:
         self._clock_offset = 0.0
         self._ticked = 0.0
         self._wake_at = 0.0
+        self._roster = 0
         process.parts.append(self)
 
     def now(self) -> float:
@@ -184,6 +187,7 @@ class ControllerPart:
         world, process = self.world, self.process
         self._clock_offset = world.random.uniform(10.0, 1e6)
         self._wake_at = 0.0
+        self._roster = 0
         instance = world.token()
         commit = world.plan.commit_seconds
         self.store = SimulatedStore(world.disk, world.timeline, process, world.random, commit, self._on_stored)
@@ -212,8 +216,9 @@ class ControllerPart:
         statuses = self._find_statuses({parent: None for task in found for parent in task.options.after})
         core.life.remember({task: status for task, status in statuses.items() if status in ENDS})
         patience = core.heartbeat * (core.fleet.missed + 0.5)
-        core.restore(found, statuses, now, now + patience)
-        self.world.ledger.controller_started(self.world.timeline.now, patience)
+        core.restore(found, statuses, now, now + patience, self.world.disk.roster)
+        core.on_cut()
+        self.world.ledger.controller_started(self.world.timeline.now)
         self._finish()
 
     def stop(self) -> None:
@@ -228,9 +233,11 @@ class ControllerPart:
     # -------------------------------------------------------------------------------------- the link's calls
 
     def on_up(self, welcome: Welcome) -> None:
+        self.core.on_back(self.now())
         self._finish()
 
-    def on_down(self, reason: str) -> None: ...
+    def on_down(self, reason: str) -> None:
+        self.core.on_cut()
 
     def on_controller(self, controller: bytes) -> None: ...
 
@@ -261,6 +268,9 @@ class ControllerPart:
 
     def _finish(self) -> None:
         now = self.now()
+        if self._roster != self.core.fleet.roster:
+            self._roster = self.core.fleet.roster
+            self.store.write([SaveState("roster", msgpack.packb(self.core.fleet.present()))])
         for effect in self.core.finish(now):
             self._perform(effect)
         self._set_wake(now)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headway_bus.ids import AttemptKey, TaskId, short_text
-from headway_bus.messages import Assign, Message, Report, Settled, TasksEnded
+from headway_bus.messages import Assign, Message, Registered, Report, Settled, TasksEnded
 from headway_bus.records import AttemptEnd, Outcome, Reason
 
 from .disk import Disk
@@ -48,6 +48,9 @@ class Ledger:
     present_attempt: Callable[[TaskId], int]
     """The number of the attempt that the living controller takes for the present one; 0: it does not know the task."""
 
+    is_recovering: Callable[[], bool]
+    """Whether the living controller still waits for runtimes to say what they hold."""
+
     broken: list[str] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
     executions: dict[TaskId, list[Execution]] = field(default_factory=lambda: defaultdict(list))
@@ -58,7 +61,11 @@ class Ledger:
 
     _lost: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _registered: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    _controllers: list[tuple[float, float]] = field(default_factory=list)
+    _controllers: list[float] = field(default_factory=list)
+    _recovering_at: dict[tuple[TaskId, int, str], tuple[float, ...]] = field(default_factory=dict)
+    """Assignments that a controller made while it still waited for runtimes, with the start of that controller."""
+
+    _forgotten: set[tuple[str, TaskId, int]] = field(default_factory=set)
     _assigned: dict[tuple[TaskId, int, str], float] = field(default_factory=dict)
     _reports: dict[tuple[str, int], list[AttemptKey]] = field(default_factory=dict)
     _numbers: int = 0
@@ -71,8 +78,11 @@ class Ledger:
         self._numbers += 1
         execution = Execution(self._numbers, task, attempt, runtime, now)
         for earlier in self.executions[task]:
-            given_up = self._is_given_up(execution if attempt < earlier.attempt else earlier, now)
-            if earlier.end is None and not given_up:
+            if earlier.end is not None:
+                continue
+            # An old attempt may begin late, where its runtime stood still: then it is that one that was given up.
+            old, new = (execution, earlier) if attempt < earlier.attempt else (earlier, execution)
+            if not self._is_given_up(old, new):
                 self.broken.append(f"{execution} began at {now:.3f} while {earlier} still ran, which nobody gave up")
         self.executions[task].append(execution)
         self.counters["executions"] += 1
@@ -81,23 +91,25 @@ class Ledger:
     def over(self, execution: Execution, now: float) -> None:
         execution.end = now
 
-    def _is_given_up(self, execution: Execution, now: float) -> bool:
-        """Whether a controller had reason to take that execution for lost."""
-        runtime = execution.runtime
-        since = self._assigned.get((execution.task, execution.attempt, runtime), execution.begin)
-        if any(lost >= since for lost in self._lost[runtime]):
+    def _is_given_up(self, old: Execution, new: Execution) -> bool:
+        """Whether a controller had reason to take the old execution for lost when it assigned the new one."""
+        since, until = self._assigned_at(old), self._assigned_at(new)
+        if any(since <= lost for lost in self._lost[old.runtime]):
             return True
-        for start, patience in self._controllers:
-            if since < start and start + patience <= now:
-                heard = [when for when in self._registered[runtime] if start <= when <= start + patience]
-                if not heard:
-                    return True
+        for start in self._controllers:
+            was_waited_for = start in self._recovering_at.get(_key_of(new), ())
+            has_come_back = any(start <= when <= until for when in self._registered[old.runtime])
+            if since < start <= until and not was_waited_for and not has_come_back:
+                return True
         return False
+
+    def _assigned_at(self, execution: Execution) -> float:
+        return self._assigned.get(_key_of(execution), execution.begin)
 
     # -------------------------------------------------------------------------------------- the controller
 
-    def controller_started(self, now: float, patience: float) -> None:
-        self._controllers.append((now, patience))
+    def controller_started(self, now: float) -> None:
+        self._controllers.append(now)
         self._reports.clear()
 
     def registered(self, runtime: str, now: float) -> None:
@@ -121,13 +133,18 @@ class Ledger:
             for group in message.groups:
                 for task, attempt, _ in group.attempts:
                     self._assigned.setdefault((task, attempt, target), now)
+                    if self.is_recovering():
+                        self._recovering_at.setdefault((task, attempt, target), (self._controllers[-1],))
+        elif isinstance(message, Registered):
+            self._forgotten |= {(target, task, attempt) for task, attempt in message.forget}
         elif isinstance(message, TasksEnded):
             for outcome in message.outcomes:
                 self._judge_told(outcome)
         elif isinstance(message, Settled):
             for batch in message.batches:
                 for task, attempt in self._reports.get((target, batch), ()):
-                    self._judge_settled(task, attempt)
+                    if (target, task, attempt) not in self._forgotten:
+                        self._judge_settled(task, attempt)
 
     def _judge_told(self, outcome: Outcome) -> None:
         row = self.disk.rows.get(outcome.task)
@@ -163,6 +180,10 @@ class Ledger:
         end = (str(outcome.status), outcome.attempt, data)
         if self.told.setdefault(task, end) != end and not self.memory_lost:
             self.broken.append(f"two ends were told of {short_text(task)}: {self.told[task]} and {end}")
+
+
+def _key_of(execution: Execution) -> tuple[TaskId, int, str]:
+    return execution.task, execution.attempt, execution.runtime
 
 
 def is_unknown(outcome: Outcome) -> bool:

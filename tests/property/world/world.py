@@ -51,7 +51,7 @@ class World:
         self.timeline = Timeline()
         self.network = Network(self.timeline, self.random, plan.latency, plan.high_water)
         self.disk = Disk()
-        self.ledger = Ledger(self.disk, plan.durability, self._present_attempt)
+        self.ledger = Ledger(self.disk, plan.durability, self._present_attempt, self._is_recovering)
         self.refused: dict[TaskId, str] = {}
         """Tasks that the bus refused, and that nobody handed in again."""
         self.wall_shift = 0.0
@@ -85,6 +85,9 @@ class World:
         if known is None or (known.over >= known.attempt and not isinstance(known.state, Ended)):
             return 0
         return known.attempt
+
+    def _is_recovering(self) -> bool:
+        return self.controller.now() < self.controller.core.life.recovering_until
 
     def wall(self) -> float:
         """Unix time, as the machines believe it."""
