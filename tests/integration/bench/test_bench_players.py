@@ -23,7 +23,7 @@ def test_played_runtimes_take_their_share_and_are_settled() -> None:
                 await task.wait()
             assert played.ran == TASKS
             assert all(player.ran for player in played.players)
-            while any(len(player._reports) for player in played.players):
+            while any(len(player._reports) for player in played.players):  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.05)  # settled in company, within a tick
             counters = (await bus.counters())["controller"]
             assert not counters.get("digests.different") and not counters.get("reports.fenced")
