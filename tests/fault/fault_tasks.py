@@ -24,7 +24,7 @@ def append(path: str, line: str) -> None:
         os.close(descriptor)
 
 
-def mark(path: str, number: int, seconds: float) -> int:
+def mark(path: str, number: int, seconds: float, ballast: str = "") -> int:
     """Leave number, attempt, runtime and time; work a while."""
     append(path, f"{number} {headway.context().attempt} {os.environ[RUNTIME]} {time.monotonic()}")
     time.sleep(seconds)

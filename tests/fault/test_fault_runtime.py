@@ -142,15 +142,17 @@ def test_neighbours_of_a_poison_are_not_blamed(plant: Plant, tmp_path: Path) -> 
     plant.start("one", slots=1)
     bus = plant.client()
     ran, marks = tmp_path / "ran", tmp_path / "marks"
-    poison = bus.options(priority=5).submit("fault_tasks:poison", str(ran))
-    others = bus.map("fault_tasks:mark", [str(marks)] * 200, range(200), [0.0] * 200)
+    for task in bus.map("fault_tasks:mark", [str(marks)] * 300, range(300), [0.0] * 300):
+        task.result(30)  # now the scheduler knows that they are short, and sends many ahead
+    poison = bus.submit("fault_tasks:poison", str(ran))
+    others = bus.map("fault_tasks:mark", [str(marks)] * 300, range(300), [0.0] * 300)
     for count in (1, 2, 3):
         until("it has struck", lambda count=count: len(lines_of(ran)) == count)
         plant.runtimes["one"].wait()
         plant.start_runtime("one", 1)
     with pytest.raises(headway.TaskLost):
         poison.result(30)
-    assert [task.result(30) for task in others] == list(range(200))
+    assert [task.result(30) for task in others] == list(range(300))
 
 
 def test_long_task_on_a_healthy_runtime_is_never_run_again(plant: Plant, tmp_path: Path) -> None:
