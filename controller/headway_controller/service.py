@@ -22,11 +22,12 @@ from headway_bus.link import BROKER, BusLink, Link, Received
 from headway_bus.logs import get_logger
 from headway_bus.messages import Denied, Rejected, Submit, Welcome
 from headway_bus.records import Blob, Code, Status
+from headway_controller.checks import MAX_TEXT
 from headway_controller.core import Controller
 from headway_controller.desk import Desk
 from headway_controller.effects import Effect, Note, ReadOutcomes, Send, Write
 from headway_controller.estimates import LearnedPredictor
-from headway_controller.placement import Scheduler
+from headway_controller.placement import Scheduler, Waits
 from headway_controller.store import Receipt, SaveState, StoredTask, open_store
 from headway_controller.verbs import Verbs
 from headway_controller.views import outcome_of_stored
@@ -38,7 +39,7 @@ HOUSEKEEPING = 30.0
 BLOB_AGE = 3_600.0
 """Seconds for which a blob is kept that no task refers to: its submission may still be on its way."""
 
-PREDICTOR_STATE = "predictor"
+LEARNED_STATE = "learned"
 ROSTER_STATE = "runtimes"
 LEARNED = "learned"
 
@@ -58,6 +59,7 @@ class ControllerService:
         missed_heartbeats: float = 2.0,
         retention: float = 30 * 86_400.0,
         max_tasks: int = 10_000_000,
+        max_tasks_per_client: int = 5_000_000,
         payload_limit: int = 1 << 30,
         fifo_queues: Sequence[str] = (),
         logs_per_task: int = 10_000,
@@ -72,10 +74,10 @@ class ControllerService:
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="headway-read")
         # Parts of a blob are written, and answered, in the order in which they came or were asked for: one thread.
         self._blob_thread = ThreadPoolExecutor(1, thread_name_prefix="headway-blob")
-        self.predictor = self._load_learned()
+        self._fifo_queues = fifo_queues
         self.core = Controller(
             self.instance,
-            Scheduler(self.predictor, fifo_queues),
+            self._load_learned(),
             wall_offset=time.time() - time.monotonic(),
             heartbeat=heartbeat,
             missed_heartbeats=missed_heartbeats,
@@ -84,6 +86,7 @@ class ControllerService:
             seed=int.from_bytes(self.instance, "big"),
         )
         self.core.reports.logs_per_task = logs_per_task
+        self.core.audience.max_tasks_per_client = max_tasks_per_client
         self.core.copies.share = speculation
         try:
             if strategy:
@@ -122,6 +125,7 @@ class ControllerService:
             missed_heartbeats=own.missed_heartbeats,
             retention=own.retention,
             max_tasks=own.max_tasks,
+            max_tasks_per_client=own.max_tasks_per_client,
             payload_limit=bus.payload_limit,
             fifo_queues=own.fifo_queues,
             logs_per_task=own.logs_per_task,
@@ -265,6 +269,9 @@ class ControllerService:
     def _perform(self, effect: Effect) -> None:
         match effect:
             case Send(target, message, frames):
+                if isinstance(message, Denied) and len(message.text) > MAX_TEXT:
+                    # It may quote what was asked, and nobody reads an answer of megabytes.
+                    message = Denied(message.request, message.code, message.text[:MAX_TEXT] + " …")
                 if self._link is not None:
                     self._link.send(target.encode(), message, frames)
             case Write(ticket, operations):
@@ -413,13 +420,19 @@ class ControllerService:
         return [str(name) for name in msgpack.unpackb(saved)] if saved else []
 
     def _save_learned(self) -> None:
-        self.store.write([SaveState(PREDICTOR_STATE, msgpack.packb(self.predictor.to_state()))])
+        learned = {"predictor": self.core.scheduler.predictor.to_state(), "waits": self.core.scheduler.waits.to_state()}
+        self.store.write([SaveState(LEARNED_STATE, msgpack.packb(learned))])
 
-    def _load_learned(self) -> LearnedPredictor:
-        saved = self.store.load_state(PREDICTOR_STATE)
-        try:
-            return LearnedPredictor.from_state(msgpack.unpackb(saved)) if saved else LearnedPredictor()
-        except ValueError as error:
-            # Estimates are worth less than tasks: begin to learn anew rather than refuse to start.
-            log.warning("what the predictor had learned cannot be read; it starts anew", reason=str(error))
-            return LearnedPredictor()
+    def _load_learned(self) -> Scheduler:
+        """A scheduler that knows what the earlier controller had learned."""
+        saved = self.store.load_state(LEARNED_STATE)
+        if saved:
+            try:
+                learned = msgpack.unpackb(saved, strict_map_key=False)
+                scheduler = Scheduler(LearnedPredictor.from_state(learned["predictor"]), self._fifo_queues)
+                scheduler.take_up(Waits.from_state(learned["waits"]))
+                return scheduler
+            except (ValueError, TypeError, KeyError) as error:
+                # Estimates are worth less than tasks: begin to learn anew rather than refuse to start.
+                log.warning("what had been learned cannot be read; learning starts anew", reason=repr(error))
+        return Scheduler(None, self._fifo_queues)

@@ -18,6 +18,8 @@ from headway_controller.estimates.model import LOG_LIMITS, LONGEST, SHORTEST, Mo
 from headway_controller.estimates.speeds import Speeds
 
 MAX_MODELS = 4096
+MANY_VARIANTS = 8
+"""Kinds of words with which a target must have been seen before what is known of all of them is taken for a new one."""
 MAX_VARIANTS = 64
 """Combinations of words per target that have a model of their own; with more, words are names and no kinds."""
 GUESS = 1.0
@@ -90,7 +92,7 @@ class Prediction:
         residuals = model.residuals
         self.mean = min(scale * residuals.mean, LONGEST)
         self.variance = scale * scale * residuals.variance
-        self.known = True
+        self.known = self._predictor.speaks_for(model, self.target, self.cleaned)
 
     def remaining(self, age: float) -> tuple[float, float]:
         """Mean and variance of what is left of a task that has run ``age`` seconds at speed 1."""
@@ -218,6 +220,11 @@ class LearnedPredictor:
             if whole is not None and whole.known:
                 return whole
         return model
+
+    def speaks_for(self, model: Model, target: str, cleaned: Cleaned) -> bool:
+        """Whether the model knows tasks of these words: its own does; that of the target as a whole only if the target
+        comes in so many variants that what they have in common was seen. Of two methods, one says nothing of the other."""
+        return model is self._models.get((target, cleaned.words)) or self._variants.get(target, 0) >= MANY_VARIANTS
 
     def _model_for(self, target: str, cleaned: Cleaned) -> Model:
         words = cleaned.words

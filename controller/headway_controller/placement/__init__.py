@@ -39,5 +39,6 @@ Pass the same ``Options`` object for tasks that share it: what is known of it is
 """
 
 from headway_controller.placement.scheduler import Commit, Notice, Scheduler
+from headway_controller.placement.waits import Waits
 
-__all__ = ["Commit", "Notice", "Scheduler"]
+__all__ = ["Commit", "Notice", "Scheduler", "Waits"]

@@ -68,7 +68,7 @@ class Scheduler:
     ) -> None:
         self.predictor = predictor if predictor is not None else LearnedPredictor()
         self.switch = PredictorSwitch(self.predictor, lambda name, text: self._notice("predictor-failed", name, text))
-        self.catalogue = Catalogue(lambda target, options: self.switch.prepare(target, options.meta), fifo_queues)
+        self.catalogue = Catalogue(self.switch.prepare, fifo_queues)
         self.fleet = Fleet(self._speed_of, self._tried_again, batch_interval)
         self.binder = Binder(self.fleet, lambda name, text: self._notice("strategy-failed", name, text))
         self.waits = Waits()
@@ -79,6 +79,10 @@ class Scheduler:
         self._outlook = Outlook(self.fleet, self._lanes, self.waits)
         self._sequence = 0
         self._notices: list[Notice] = []
+
+    def take_up(self, waits: Waits) -> None:
+        """Go on with calibration and scores that were kept."""
+        self.waits = self._outlook.waits = waits
 
     # ------------------------------------------------------------------------------------------ runtimes
 
@@ -144,7 +148,6 @@ class Scheduler:
         work = self.catalogue.work_of(options)
         self.fleet.watch(work.demand.need, self._needs)
         lane = self._lane_of(work)
-        self.waits.meet(work)
         if self.waits.due(now):
             step = -(-len(tasks) // WATCHED)
             for place in range(self._sequence * 7919 % step, len(tasks), step):
@@ -287,7 +290,10 @@ class Scheduler:
 
     def _dispatch_common(self, now: float, commits: list[Commit]) -> None:
         blocked: set[Lane] = set()
-        while True:
+        for lane in self._lanes.values():
+            if lane.count > EXAMINED:
+                lane.refresh(EXAMINED)
+        while self.queued:
             chosen = self._next(now, blocked)
             if chosen is None:
                 return
@@ -302,7 +308,6 @@ class Scheduler:
         for lane in self._lanes.values():
             if not lane.count or lane in blocked or not self.fleet.has_room(lane.demand):
                 continue
-            lane.refresh(EXAMINED)
             found = lane.first(now)
             if found is None:
                 continue
@@ -437,6 +442,18 @@ class Scheduler:
         book = self.fleet.books.get(runtime)
         booking = book.booking_of(task) if book is not None else None
         return [index for index, _ in booking.gpus] if booking is not None else []
+
+    def spare(self, options: Options, elsewhere: str, now: float) -> tuple[str, float] | None:
+        """The runtime, another than ``elsewhere``, with room now that would be done first, and seconds until then."""
+        work = self.catalogue.work_of(options)
+        found: tuple[str, float] | None = None
+        for book in self.fleet.candidates(work.demand):
+            if book.name == elsewhere or not book.open(now) or not book.stock.fits(work.demand.need):
+                continue
+            seconds = work.prediction.mean / book.speed + 2 * book.delay
+            if found is None or seconds < found[1]:
+                found = (book.name, seconds)
+        return found
 
     def remaining(self, runtime: str, task: TaskId, now: float) -> records.Estimate | None:
         """Seconds until a task that is committed or running there is over; None: it is not booked there."""

@@ -22,8 +22,9 @@ INTERVAL = 0.005
 """Seconds between two tasks that are watched."""
 IMMEDIATE = 0.002
 """Seconds that a task may take to start when there is room, beyond the way: batching, and the start itself."""
-CLASSES = 4
-"""Size classes on either side of the mean: short tasks overtake, long ones are overtaken, and are off differently."""
+SHORTEST = 1e-4
+"""Seconds; below, all tasks are of one size. Sizes are absolute: were they relative to the present mix, what was learned of
+one kind would be told of another when the mix changes."""
 
 
 class Watched(NamedTuple):
@@ -43,20 +44,13 @@ class Waits:
         self.scores = Scores()
         self.watched: dict[TaskId, Watched] = {}
         self._last = -math.inf
-        self._mean_log = 0.0
-        self._seen = 0
 
     def key_of(self, work: Work) -> str:
-        """Estimates that are off in the same way: of one queue, and tasks of a size, in steps of e."""
+        """Estimates that are off in the same way: of one queue, and tasks of a size, in steps of e: short tasks overtake,
+        long ones are overtaken."""
         mean = work.prediction.mean
-        size = round(math.log(mean) - self._mean_log) if mean > 0.0 else 0
-        return f"{work.queue}/{work.priority}/{min(max(size, -CLASSES), CLASSES)}"
-
-    def meet(self, work: Work) -> None:
-        """Keep the mean size of tasks that arrive."""
-        if work.prediction.known and work.prediction.mean > 0.0:
-            self._seen += 1
-            self._mean_log += max(1.0 / self._seen, 0.01) * (math.log(work.prediction.mean) - self._mean_log)
+        size = round(math.log(max(mean, SHORTEST)))
+        return f"{work.queue}/{work.priority}/{size}"
 
     def due(self, now: float) -> bool:
         """Whether the next task should be watched."""
@@ -102,7 +96,6 @@ class Waits:
         return {
             "calibration": self.calibration.to_state(),
             "scores": self.scores.to_state(),
-            "mean": [self._mean_log, self._seen],
         }
 
     @classmethod
@@ -111,5 +104,4 @@ class Waits:
         made = cls()
         made.calibration = Calibration.from_state(state["calibration"])
         made.scores = Scores.from_state(state["scores"])
-        made._mean_log, made._seen = float(state["mean"][0]), int(state["mean"][1])
         return made
