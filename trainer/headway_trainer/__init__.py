@@ -1,0 +1,1 @@
+"""headway's trainer: hyper-parameter search and forecasts of many series, as tasks on the bus. docs/trainer.md."""
