@@ -20,6 +20,9 @@ MAX_HEADER_BYTES = 4 * 1024 * 1024
 MAX_NAME_BYTES = 128
 """The longest name of a peer."""
 
+MAX_QUOTED = 500
+"""Characters of an error that are told."""
+
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -72,7 +75,9 @@ class Decoder:
         try:
             return cast(Message, self._decode(header))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
-            raise ProtocolError(f"cannot read the header {name_of(header) or '(no name)'!s}: {error}") from None
+            # The error may quote what was wrong, which may be megabytes; this text goes back to whoever sent them.
+            text = str(error)[:MAX_QUOTED]
+            raise ProtocolError(f"cannot read the header {name_of(header) or '(no name)'!s}: {text}") from None
 
 
 def for_client() -> Decoder:

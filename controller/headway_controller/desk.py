@@ -40,7 +40,7 @@ from headway_bus.messages import (
     TaskPage,
 )
 from headway_bus.records import ENDS, Blob, Code, JobInfo, Status, TaskInfo
-from headway_controller.checks import LARGEST, find_fault
+from headway_controller.checks import LARGEST, MAX_TEXT, find_fault
 from headway_controller.core import Controller
 from headway_controller.foresight import with_estimates
 from headway_controller.state import Bytes, Ended, Waiting, status_of
@@ -100,6 +100,8 @@ class Desk:
 
     async def _tasks(self, ask: AskTasks) -> Answer:
         limit = max(1, min(ask.limit, MAX_PAGE))
+        if len(ask.name) > MAX_TEXT:
+            raise Refused(Code.INVALID, f"a pattern of {len(ask.name)} characters; a name has at most {MAX_TEXT}")
         wanted = set(ask.status)
         if wanted and not wanted & ENDS:
             found = self._live_page(ask, limit)
@@ -170,6 +172,8 @@ class Desk:
     async def find(self, text: str) -> TaskId:
         """The one task that a prefix of its id, or its caller's own key, means. Raises Refused."""
         text = text.strip()
+        if len(text) > MAX_TEXT:
+            raise Refused(Code.INVALID, f"{len(text)} characters; an id has 26 of them, and a key at most {MAX_TEXT}")
         core, store = self._shell.core, self._shell.store
         try:
             exact = parse_task_id(text)

@@ -142,7 +142,7 @@ class TestOneTask:
         assert answer.code == Code.AMBIGUOUS
         assert "write more of it" in answer.text
 
-    @pytest.mark.parametrize("text", ["zzzzzzzz", "no-such-key", "ä", "x" * 1_000, "%", "_", "*"])
+    @pytest.mark.parametrize("text", ["zzzzzzzz", "no-such-key", "ä", "x" * 900, "%", "_", "*"])
     def test_an_unknown_one_is_not_found(self, client: PlainClient, text: str) -> None:
         client.submit(3)
         answer = denied(client, lambda request: m.AskTask(request, text))
@@ -154,16 +154,25 @@ class TestOneTask:
 
 
 class TestResults:
-    def test_of_an_ended_one_however_long_it_is(self, client: PlainClient, runtime: PlainRuntime) -> None:
-        for result, frames in ((b"short", ()), (0, (b"x" * 1_000_000,))):
-            (task,) = client.submit()
-            runtime.take()
-            finish(client, runtime, task, result=result, frames=frames)
-            found = client.ask(lambda request, task=task: m.AskResult(request, task), m.ResultFound)
-            value = (
-                client.frames[found.outcome.result] if isinstance(found.outcome.result, int) else found.outcome.result
-            )
-            assert value == (frames[0] if frames else result)
+    @pytest.mark.parametrize("size", [10, 50_000, 3_000_000])
+    def test_of_an_ended_one_however_long_it_is(self, client: PlainClient, runtime: PlainRuntime, size: int) -> None:
+        content = bytes(number % 251 for number in range(size))
+        (task,) = client.submit()
+        runtime.take()
+        finish(client, runtime, task, result=0, frames=(content,))
+        found = client.ask(lambda request: m.AskResult(request, task), m.ResultFound).outcome.result
+        if isinstance(found, Blob):
+            found = b"".join(self.parts(client, found))
+        elif isinstance(found, int):
+            found = client.frames[found]
+        assert (len(found), blake2b(found).digest()) == (size, blake2b(content).digest())
+
+    def parts(self, client: PlainClient, blob: Blob) -> Iterator[bytes]:
+        offset = 0
+        while offset < blob.size:
+            client.ask(lambda request, offset=offset: m.BlobGet(request, blob, offset, 1_000_000), m.BlobPart)
+            yield client.frames[0]
+            offset += len(client.frames[0])
 
     def test_of_one_that_has_not_ended_is_refused_with_where_it_is(self, client: PlainClient) -> None:
         (task,) = client.submit()
@@ -368,6 +377,22 @@ def test_a_question_that_makes_no_sense_is_answered_with_its_number(hub: Hub, cl
     answer = client.next(m.Denied)
     assert (answer.request, answer.code) == (7, Code.MALFORMED)
     assert hub.controller.core.state.counters["messages.undecodable"] == 2
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda request: m.AskTask(request, "x" * 3_000_000),
+        lambda request: m.AskTasks(request, name="[" * 3_000_000),
+        lambda request: m.DrainRuntime(request, "x" * 3_000_000),
+        lambda request: m.Control(request, "x" * 3_000_000),
+        lambda request: m.Control(request, "backup", {"path": "x" * 3_000_000}),
+        lambda request: m.Submit(request, [m.Group(Options(Kind.CALL, "a:f", after_count="x" * 3_000_000), [])]),
+        lambda request: m.AskResult(request, TaskId(b"x" * 3_000_000)),
+    ],
+)
+def test_a_question_of_megabytes_gets_an_answer_that_can_be_read(client: PlainClient, ask: Any) -> None:
+    assert len(client.ask(ask, m.Denied).text) < 2_000
 
 
 def test_ids_in_texts_are_the_ids(client: PlainClient) -> None:

@@ -77,3 +77,10 @@ def test_a_depth_of_ten_thousand_is_refused_and_the_one_who_asked_is_found() -> 
 def test_a_header_beyond_the_limit_is_not_looked_into() -> None:
     with pytest.raises(ProtocolError, match=str(MAX_HEADER_BYTES)):
         for_controller().decode(nested(MAX_HEADER_BYTES + 1))
+
+
+def test_an_error_does_not_quote_megabytes() -> None:
+    header = msgspec.msgpack.encode(["report", 1, [], [[b"x" * 16, 1, "z" * 3_000_000]]])
+    with pytest.raises(ProtocolError, match="Invalid enum value") as raised:
+        for_controller().decode(header)
+    assert len(str(raised.value)) < 1_000
