@@ -23,7 +23,7 @@ READ_BYTES = 1024 * 1024
 _STRIPES = 64
 
 
-def blob_of(data: bytes) -> Blob:
+def blob_of(data: bytes | memoryview) -> Blob:
     """The blob that has this content."""
     return Blob(hashlib.blake2b(data, digest_size=HASH_BYTES).digest(), len(data))
 
@@ -62,6 +62,29 @@ class BlobFolder:
             done = self.put_part(blob, 0, b"")
             if done < blob.size:
                 self.put_part(blob, done, data[done:])
+        return blob
+
+    def put_value(self, value: bytes | memoryview) -> Blob:
+        """The same for a value that is in memory, and so right: it is hashed once and written in one go."""
+        blob = blob_of(value)
+        path = self._path_of(blob)
+        partial = path.with_name(path.name + ".part")
+        with self._lock_of(blob.hash):
+            try:
+                if path.exists():
+                    self._check_size(path, blob)
+                    os.utime(path)
+                    return blob
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with partial.open("wb", buffering=0) as file:
+                    self._append(file.fileno(), 0, value)
+                    if self._flush:
+                        os.fsync(file.fileno())
+                partial.replace(path)
+                if self._flush:
+                    _flush_folder(path.parent)
+            except OSError as error:
+                raise explain(error, path) from error
         return blob
 
     def has(self, blob: Blob) -> bool:
@@ -149,7 +172,7 @@ class BlobFolder:
         self._finish(blob, part, path)
         return blob.size
 
-    def _append(self, descriptor: int, present: int, data: bytes) -> int:
+    def _append(self, descriptor: int, present: int, data: bytes | memoryview) -> int:
         try:
             written = 0
             while written < len(data):

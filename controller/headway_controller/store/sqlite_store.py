@@ -46,7 +46,7 @@ class SqliteStore:
         folder = health.blob_folder_of(self.path) if self.path else None
         self.blobs = BlobFolder(folder, flush=durability is Durability.FULL)
         try:
-            self._writer = Writer(self._database, on_stored)
+            self._writer = Writer(self._database, on_stored, self.blobs if self.path else None)
         except Exception as error:
             reason = self._database.explain(error)
             self._database.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -27,6 +28,7 @@ from headway_controller.store import (
     UpdateTask,
     blob_of,
 )
+from headway_controller.store.apply import FILE_BYTES
 from headway_controller.store.bulk import MAX_ROWS
 from headway_controller.store.writer import AT_ONCE_BYTES, AT_ONCE_ROWS, AT_ONCE_RUN
 
@@ -369,4 +371,29 @@ def test_a_small_write_does_not_wait_for_another_programs_transaction(tmp_path: 
     other.close()
     assert bench.desk.receipts(1) == [Receipt("token")]
     assert [task.task for task in unfinished(bench)] == tasks
+    bench.store.close()
+
+
+def test_a_large_value_lies_in_a_file_and_its_row_says_which(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "h.db")
+    large = os.urandom(FILE_BYTES)
+    task, other = new_task_ids(2)
+    bench.write(new_tasks([task], payload=large), new_tasks([other], payload=memoryview(large)[1:]))
+    bench.write(end(task, result=memoryview(large)))
+    found = {each.task: each for each in bench.store.find([task, other])}
+    stored = found[task]
+    assert stored.payload == blob_of(large) and stored.end is not None and stored.end.result == blob_of(large)
+    assert bench.store.blobs.read(blob_of(large)) == large
+    assert found[other].payload == large[1:], "a shorter one is in its row"
+    assert bench.store.blobs.usage() == (1, FILE_BYTES), "equal values are one file"
+    bench.write(DropTasks([task]))
+    assert bench.store.sweep_blobs(time.time() + 60) == 1
+    bench.store.close()
+
+
+def test_a_store_in_memory_keeps_large_values_to_itself() -> None:
+    bench = Bench(None, Durability.MEMORY)
+    (task,) = new_task_ids(1)
+    bench.write(new_tasks([task], payload=bytes(FILE_BYTES)))
+    assert bench.store.find([task])[0].payload == bytes(FILE_BYTES)
     bench.store.close()
