@@ -60,6 +60,8 @@ def limits() -> str:
         ("topics of a peer", "broker.max_topics", broker["max_topics"], "rejected.limit"),
         ("messages that wait for a peer", "broker.high_water_mark", broker["high_water_mark"], "refused.full"),
         ("unfinished tasks", "controller.max_tasks", controller["max_tasks"], "submissions.denied.limit"),
+        ("unfinished tasks of a client", "controller.max_tasks_per_client", controller["max_tasks_per_client"],
+         "submissions.denied.limit"),
         ("log records kept of a task", "controller.logs_per_task", controller["logs_per_task"], ""),
     ]  # fmt: skip
     lines = ["| What | Setting | Default | Counter |", "|---|---|---|---|"]

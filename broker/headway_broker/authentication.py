@@ -16,7 +16,7 @@ from zmq.utils import z85
 
 from headway_broker.limits import allowance
 from headway_bus.codec import MAX_HEADER_BYTES, Decoder, for_broker, name_of
-from headway_bus.endpoint import ZERO_COPY_BYTES, Endpoint
+from headway_bus.endpoint import Endpoint
 from headway_bus.errors import ConfigError, HeadwayError
 from headway_bus.keyring import Authorized, Invited, Keyring, usable
 from headway_bus.keys import Key
@@ -37,31 +37,6 @@ POLL = 0.5
 """Seconds between looks at the files: a peer that is revoked is cut off within a second."""
 
 log = get_logger("headway.broker")
-
-
-class IdentifiedEndpoint(Endpoint):
-    """An endpoint that keeps, for each message of a batch, the key of the connection that it came by.
-
-    The route alone does not tell: a peer can choose its routing id, and take over that of one whose connection has ended
-    before the broker knows of it. Reading the key costs 3 µs a message.
-    """
-
-    keys: list[str]
-
-    def _drain(self) -> list[list[Any]]:
-        messages: list[list[Any]] = []
-        self.keys = []
-        socket, head = self.socket, self._head
-        while len(messages) < self._budget and int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            frame = socket.recv(zmq.NOBLOCK, copy=False)
-            self.keys.append(str(frame.get("User-Id")))
-            frames: list[Any] = [frame.bytes]
-            while frame.more:
-                frame = socket.recv(zmq.NOBLOCK, copy=False)
-                lent = len(frames) >= head and len(frame) >= ZERO_COPY_BYTES
-                frames.append(frame.buffer if lent else frame.bytes)
-            messages.append(frames)
-        return messages
 
 
 class Door:

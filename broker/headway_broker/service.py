@@ -10,7 +10,7 @@ from typing import Any
 
 import zmq
 
-from headway_broker.authentication import POLL, Door, IdentifiedEndpoint
+from headway_broker.authentication import POLL, Door
 from headway_broker.core import Broker, Deliver
 from headway_broker.limits import Limits, allow_descriptors
 from headway_bus.codec import Decoder, encode
@@ -128,8 +128,7 @@ class BrokerService:
                 f"cannot bind {self.bind!r}: {error.strerror or error}; is a bus running there already?"
             ) from None
         self.url = socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
-        kind = Endpoint if self._door is None else IdentifiedEndpoint
-        self._endpoint = kind(socket, self._on_raw, head=3)
+        self._endpoint = Endpoint(socket, self._on_raw, head=3, with_keys=self._door is not None)
         self._tick()
         self._look()
         log.info("broker serves", url=self.url)
@@ -201,7 +200,7 @@ class BrokerService:
 
     def _on_raw(self, raw: list[list[Any]]) -> None:
         if self._door is not None:
-            assert isinstance(self._endpoint, IdentifiedEndpoint)
+            assert self._endpoint is not None and self._endpoint.keys is not None
             self._on_identified(raw, self._door, self._endpoint.keys)
             return
         now = time.monotonic()

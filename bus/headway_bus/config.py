@@ -92,6 +92,7 @@ class Controller(Table, frozen=True):
     speculation: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.05
     missed_heartbeats: Annotated[int, Meta(ge=1, le=1000)] = 2
     max_tasks: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 10_000_000
+    max_tasks_per_client: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 5_000_000
 
 
 class Runtime(Table, frozen=True):

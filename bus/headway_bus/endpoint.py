@@ -44,6 +44,8 @@ class Endpoint:
 
     :param head: number of leading frames that are always copied to bytes; later ones stay in ZeroMQ's memory when long.
     :param on_messages: called with every batch that a wake-up finds.
+    :param with_keys: keep the public key that each message of the batch came with in ``keys``. Only for a socket that takes
+        nothing without: reading it costs 3 µs a message.
     """
 
     def __init__(
@@ -52,12 +54,14 @@ class Endpoint:
         on_messages: Callable[[list[list[Any]]], None],
         head: int,
         budget: int = DRAIN_BUDGET,
+        with_keys: bool = False,
     ) -> None:
         self.socket = socket
         self._on_messages = on_messages
         self._head = head
         self._budget = budget
         self._loop = asyncio.get_running_loop()
+        self.keys: list[str] | None = [] if with_keys else None
         self._armed = False
         self._closed = False
         self._fd = int(socket.FD)
@@ -127,11 +131,17 @@ class Endpoint:
 
     def _drain(self) -> list[list[Any]]:
         messages: list[list[Any]] = []
-        socket, head = self.socket, self._head
+        socket, head, keys = self.socket, self._head, self.keys
+        if keys is not None:
+            keys.clear()
         # Asking whether there is something costs a third of the exception that says that there is nothing.
         while len(messages) < self._budget and _GET(socket, _EVENTS) & _POLLIN:
             frame = _RECEIVE(socket, _LAST, False)
             frames: list[Any] = [frame.bytes]
+            if keys is not None:
+                # The route does not tell who it is: a peer chooses its routing id, and can take over that of one whose
+                # connection has ended before the broker knows.
+                keys.append(str(frame.get("User-Id")))
             while frame.more:
                 frame = _RECEIVE(socket, _LAST, False)
                 lent = len(frames) >= head and len(frame) >= ZERO_COPY_BYTES

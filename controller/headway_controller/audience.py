@@ -39,6 +39,7 @@ from headway_controller.state import (
     Queued,
     Running,
     Task,
+    owner_of,
 )
 from headway_controller.store.protocol import NewTasks
 from headway_controller.turn import Turn
@@ -73,6 +74,7 @@ class Audience:
         self.life = life
         self.fleet = fleet
         self.max_tasks = max_tasks
+        self.max_tasks_per_client = max_tasks
         self.payload_limit = payload_limit
         self.refusing = ""
         """Why submissions are refused at present; empty: they are not."""
@@ -85,7 +87,7 @@ class Audience:
         """New tasks, whole or not at all; those that are known already stay as they are."""
         if message.again and self._was_denied(name, message):
             return
-        fault = self._find_fault(message, len(frames))
+        fault = self._find_fault(name, message, len(frames))
         if fault is not None:
             first = next((task_id for group in message.groups for task_id, _ in group.tasks), None)
             self.deny(name, message.request, first, *fault)
@@ -164,18 +166,15 @@ class Audience:
             self.turn.store(NewTasks(options, submitted, name, rows))  # type: ignore[arg-type]
         return new, known
 
-    def _find_fault(self, message: Submit, frames: int) -> tuple[Code, str] | None:
+    def _find_fault(self, name: str, message: Submit, frames: int) -> tuple[Code, str] | None:
         count = sum(len(group.tasks) for group in message.groups)
-        if self.refusing or len(self.state.tasks) + count > self.max_tasks:
+        if self.refusing or self._exceeded(name, count):
             # What was stored before and is only said once more cannot be refused any more.
             count = sum(self.life.status(task_id) is None for group in message.groups for task_id, _ in group.tasks)
         if self.refusing and count:
             return Code.STORE, self.refusing
-        if count and len(self.state.tasks) + count > self.max_tasks:
-            return (
-                Code.LIMIT,
-                f"{len(self.state.tasks)} tasks wait; at most {self.max_tasks} (setting controller.max_tasks)",
-            )
+        if count and (text := self._exceeded(name, count)):
+            return Code.LIMIT, text
         parents: dict[TaskId, list[TaskId]] = {}
         for group in message.groups:
             text = "" if self.life.is_known(group.options) else find_fault(group.options)
@@ -185,6 +184,17 @@ class Audience:
             if group.options.after:
                 parents.update((task_id, group.options.after) for task_id, _ in group.tasks)
         return self._find_dependency_fault(message, parents) if parents else None
+
+    def _exceeded(self, name: str, count: int) -> str:
+        """Which number of tasks would be exceeded by so many more of this client; empty: none."""
+        held, most = len(self.state.tasks), self.max_tasks
+        if held + count > most:
+            return f"{held} tasks wait; at most {most} (setting controller.max_tasks)"
+        owner = owner_of(name)
+        held, most = self.state.per_client[owner], self.max_tasks_per_client
+        if held + count > most:
+            return f"{held} tasks of {owner!r} wait; at most {most} (setting controller.max_tasks_per_client)"
+        return ""
 
     def _find_dependency_fault(self, message: Submit, parents: dict[TaskId, list[TaskId]]) -> tuple[Code, str] | None:
         circle = find_cycle(parents)

@@ -6,6 +6,7 @@ A wake-up is a *turn*: any number of ``on_…`` calls, then ``finish``, which di
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -39,7 +40,7 @@ from headway_controller.fleet import LATE, Fleet
 from headway_controller.life import Life
 from headway_controller.placement import Scheduler
 from headway_controller.reports import Reports
-from headway_controller.state import Assigned, ControllerState, Ended, Running, Task
+from headway_controller.state import Assigned, ControllerState, Ended, Running, Task, owner_of
 from headway_controller.store.protocol import DropTasks, EndTask, NewTasks, StoredTask, UpdateTask
 from headway_controller.turn import FollowUp, Turn
 
@@ -407,6 +408,8 @@ class Controller:
                 assert key in runtime.held or key in runtime.ending, f"{text_of(task_id)} is not booked on its runtime"
             if task.options.job:
                 assert task_id in state.jobs[task.options.job].tasks, f"{text_of(task_id)} is missing from its job"
+        owners = Counter(owner_of(task.client) for task in state.tasks.values())
+        assert owners == state.per_client, f"tasks by client: {owners} are there, {state.per_client} are counted"
         for name, job in state.jobs.items():
             assert all(each in state.tasks for each in job.tasks), f"job {name!r} holds ended tasks"
 

@@ -37,6 +37,7 @@ from headway_controller.state import (
     Task,
     Value,
     Waiting,
+    owner_of,
     status_of,
 )
 from headway_controller.store.protocol import EndTask, StoredTask, UpdateTask
@@ -121,6 +122,7 @@ class Life:
 
     def _take_in(self, task: Task) -> None:
         self.state.tasks[task.id] = task
+        self.state.per_client[owner_of(task.client)] += 1
         if task.options.job:
             self.state.jobs.setdefault(task.options.job, Job()).tasks[task.id] = None
 
@@ -482,7 +484,11 @@ class Life:
 
     def forget(self, task: Task) -> None:
         """The end is stored: from now on only the store knows the task, and memory its status for a while."""
-        self.state.tasks.pop(task.id, None)
+        if self.state.tasks.pop(task.id, None) is not None:
+            owner = owner_of(task.client)
+            self.state.per_client[owner] -= 1
+            if not self.state.per_client[owner]:
+                del self.state.per_client[owner]
         if self._barred:
             self._barred.discard(task.id)
         self.recent[task.id] = status_of(task)

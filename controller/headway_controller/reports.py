@@ -79,7 +79,7 @@ class Reports:
         for ended in message.ended:
             self._on_ended(runtime, ended, frames, now)
         if message.logs or message.dropped:
-            self._on_logs(message.logs, {TaskId(task): count for task, count in message.dropped.items()})
+            self._on_logs(name, message.logs, {TaskId(task): count for task, count in message.dropped.items()})
         if frames:
             runtime.settled_bytes += sum(map(len, frames))
         self.turn.due.settled.setdefault((name, runtime.instance), []).append(message.batch)
@@ -177,12 +177,15 @@ class Reports:
                 task.started = now - ended.age - ended.seconds + self.life.wall_offset
         self.life.on_attempt_ended(task, ended, unpack_value(ended.result, frames), now)
 
-    def _on_logs(self, records: list[LogRecord], dropped: dict[TaskId, int]) -> None:
+    def _on_logs(self, name: str, records: list[LogRecord], dropped: dict[TaskId, int]) -> None:
         kept: list[LogRecord] = []
         by_topic: dict[str, list[LogRecord]] = {}
         for record in records:
             task = self.state.tasks.get(record.task)
             if task is not None:
+                if record.attempt == task.attempt and name != task.runtime and not is_copy(task, name, record.attempt):
+                    self.state.counters["logs.foreign"] += 1  # of an attempt that this runtime was not given
+                    continue
                 if record.stream == "progress":
                     _note_progress(task, record)
                 if task.logged >= self.logs_per_task:

@@ -123,6 +123,12 @@ def status_of(task: Task) -> Status:
     return state.outcome.status if isinstance(state, Ended) else STATUS_OF[type(state)]
 
 
+def owner_of(client: str) -> str:
+    """Whose a client is: a key's second and third connections, ``alice.2``, are ``alice``, too."""
+    start, dot, number = client.rpartition(".")
+    return start if dot and number.isdigit() else client
+
+
 def is_present(task: Task, name: str, attempt: int) -> bool:
     """Whether this attempt is the one that the task has now, on that runtime."""
     state = task.state
@@ -216,4 +222,7 @@ class ControllerState:
     clients: dict[str, Client] = field(default_factory=dict)
     cancels: list[PendingCancel] = field(default_factory=list)
     topics: set[str] = field(default_factory=set)
+    per_client: Counter[str] = field(default_factory=Counter)
+    """Unfinished tasks by who submitted them."""
+
     counters: Counter[str] = field(default_factory=Counter)
