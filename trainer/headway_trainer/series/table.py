@@ -1,0 +1,135 @@
+"""The file as arrays: group codes, moments, numbers. The one place that imports pandas, whose reader is the fast part."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headway_trainer.errors import TrainerError
+from headway_trainer.series.dates import Moments, parse_all
+from headway_trainer.series.record import Array, Column, Columns
+
+MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"]
+"""Texts that mean "no number". In a group column they are what they are: a region may be called NA."""
+
+FIRST_ROW = 2
+"""The line of the first row: rows are told as an editor counts lines, and line 1 is the header."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """``codes``: for each row which of ``groups`` it belongs to. ``numbers``: target first, then the features."""
+
+    groups: list[tuple[str, ...]]
+    codes: NDArray[np.int64]
+    times: Moments
+    numbers: Array
+
+
+def header(path: Path) -> list[str]:
+    """The names of the columns; one without a name is ``Unknown-<index>``. Raises TrainerError."""
+    try:
+        with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as stream:
+            names = next(csv.reader(stream), [])
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrainerError(f"{path}: {error}") from None
+    if not names:
+        raise TrainerError(f"{path}: the file is empty; expected a line with the names of the columns")
+    return [name or f"Unknown-{index}" for index, name in enumerate(names)]
+
+
+def position(path: Path, names: list[str], column: Column) -> int:
+    """The index of a column. A name wins over an index that is written as text."""
+    if isinstance(column, str) and column in names:
+        if names.count(column) > 1:
+            raise TrainerError(f"{path}: several columns are called {column!r}; give the index")
+        return names.index(column)
+    if isinstance(column, int) or column.isdigit():
+        if 0 <= int(column) < len(names):
+            return int(column)
+        raise TrainerError(f"{path}: no column {column}; it has {len(names)}, counted from 0")
+    raise TrainerError(f"{path}: no column {column!r}; it has {', '.join(names)}")
+
+
+def read_table(path: Path, columns: Columns) -> Table:
+    """Read and check. Raises TrainerError with row and text for a column, a number or a date that is not one."""
+    names = header(path)
+    group = [position(path, names, one) for one in columns.group]
+    time = position(path, names, columns.time)
+    numeric = [position(path, names, one) for one in (columns.target, *columns.features)]
+    if len({*group, time, *numeric}) < len(group) + 1 + len(numeric):
+        raise TrainerError(f"{path}: a column is given two parts among group, time, target and features")
+    frame = _frame(path, names, [*group, time], numeric)
+    if not len(frame):
+        raise TrainerError(f"{path}: there is no row below the header")
+    times = _times(path, names[time], frame[time], columns.date_format)
+    groups, codes = _groups([frame[one] for one in group], len(frame))
+    numbers = np.column_stack([frame[one].to_numpy(dtype=np.float64) for one in numeric])
+    return Table(groups, codes, times, numbers)
+
+
+def _frame(path: Path, names: list[str], texts: list[int], numeric: list[int]) -> Any:
+    import pandas as pd  # here, because a runtime that runs trials imports this package and must not load pandas
+
+    options: dict[str, Any] = {
+        "usecols": sorted([*texts, *numeric]),
+        "header": None,
+        "skiprows": 1,
+        "names": list(range(len(names))),
+        "keep_default_na": False,
+        "na_values": dict.fromkeys(numeric, MISSING),
+        "skip_blank_lines": False,
+    }
+    kinds: dict[int, Any] = dict.fromkeys(texts, "category") | dict.fromkeys(numeric, np.float64)
+    try:
+        return pd.read_csv(path, dtype=kinds, **options)
+    except (ValueError, OSError) as error:
+        try:
+            plain = pd.read_csv(path, dtype=str, **(options | {"na_values": {}}))
+        except (ValueError, OSError):
+            raise TrainerError(f"{path}: {error}") from None
+        _complain(path, names, plain, numeric)
+        raise TrainerError(f"{path}: {error}") from None
+
+
+def _complain(path: Path, names: list[str], plain: Any, numeric: list[int]) -> None:
+    for column in numeric:
+        for row, text in enumerate(plain[column]):
+            try:
+                float(text if text not in MISSING else 0)
+            except ValueError:
+                place = f"{path}, row {row + FIRST_ROW}"
+                raise TrainerError(f"{place}: {text!r} in column {names[column]!r} is not a number") from None
+
+
+def _times(path: Path, name: str, column: Any, date_format: str) -> Moments:
+    texts, codes = [str(one) for one in column.cat.categories], column.cat.codes.to_numpy()
+    moments, wrong = parse_all(texts, date_format)
+    if wrong or (codes < 0).any():
+        row = int(np.flatnonzero(np.isin(codes, [*wrong, -1]))[0])
+        text = texts[codes[row]] if codes[row] >= 0 else ""
+        expected = f"a date of the form {date_format!r}" if date_format else "an ISO date; if it has a form, give it"
+        raise TrainerError(f"{path}, row {row + FIRST_ROW}: {text!r} in column {name!r} is not {expected}")
+    found: Moments = moments[codes]
+    return found
+
+
+def _groups(columns: list[Any], rows: int) -> tuple[list[tuple[str, ...]], NDArray[np.int64]]:
+    """Groups in the order of their first rows, which is how people find them again in the file."""
+    if not columns:
+        return [()], np.zeros(rows, dtype=np.int64)
+    mixed = np.zeros(rows, dtype=np.int64)
+    for column in columns:
+        mixed = mixed * len(column.cat.categories) + column.cat.codes.to_numpy()
+    _, first, codes = np.unique(mixed, return_index=True, return_inverse=True)
+    order = np.argsort(first, kind="stable")
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    groups = [tuple(str(column.iloc[row]) for column in columns) for row in first[order]]
+    return groups, rank[codes]
