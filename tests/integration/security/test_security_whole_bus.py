@@ -134,6 +134,26 @@ def test_no_secret_is_left_anywhere(plant: Plant) -> None:
         assert secret not in shown + joined.stdout + joined.stderr
 
 
+def test_arguments_are_in_no_listing_and_no_log(plant: Plant) -> None:
+    word = "an-argument-that-is-nobodys-business"
+    with plant.client("admin") as bus:
+        call = bus.submit("builtins:len", word)
+        command = bus.command('test -n "$SECRET"', env={"SECRET": word})
+        call.result(PATIENCE)
+        command.result(PATIENCE)
+        keys = ("--key-file", str(plant.keyring.key_path("admin")))
+        shown = [
+            plant.run(*line, *keys) for line in (["ps", "--json"], ["ps"], ["jobs"], ["runtimes"], ["doctor", "--json"])
+        ]
+        for task in (call, command):
+            shown += [plant.run(verb, task.id, "--json", *keys) for verb in ("show", "explain")]
+            shown.append(plant.run("logs", task.id, *keys))
+    assert all(answer.returncode == 0 for answer in shown), [answer.stderr for answer in shown]
+    assert call.id in shown[0].stdout
+    assert not any(word in answer.stdout + answer.stderr for answer in shown)
+    assert word not in (plant.home / "up.log").read_text()
+
+
 def test_a_task_does_not_get_the_runtimes_key(plant: Plant) -> None:
     with plant.client("admin") as bus:
         names = bus.submit("os:listdir", "/proc/self").result(PATIENCE)
