@@ -99,10 +99,14 @@ class Reports:
             self.tell_settled(runtime)
 
     def on_leaving(self, name: str) -> None:
-        """The runtime drains and leaves when everything is settled: from now on it is told at once."""
+        """The runtime drains and leaves when everything is settled: it gets nothing new, and is told at once."""
         runtime = self.state.runtimes.get(name)
         if runtime is not None:
             runtime.leaving = True
+            if runtime.state == "online":
+                runtime.state = "draining"
+            # Or it would be given work, return it, be given it again, and never have a moment in which all is settled.
+            self.scheduler.drain(name, True)
             self.tell_settled(runtime)
 
     def tell_settled(self, runtime: Runtime) -> None:

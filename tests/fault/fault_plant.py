@@ -203,7 +203,9 @@ class Plant:
         with self.asking() as bus:
 
             def states() -> dict[str, str]:
-                return {each.info.name: each.state for each in bus.runtimes(timeout=PATIENCE)}
+                for process in (self.broker, self.controller):
+                    assert process.is_running, f"{process.command[2]} has ended: {process.written()[-2000:]}"
+                return {each.info.name: each.state for each in bus.runtimes(timeout=5.0)}
 
             until(f"{names} are online", lambda: all(states().get(name) == "online" for name in names))
 
