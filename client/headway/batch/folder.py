@@ -21,6 +21,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ SECRET_FIELDS = frozenset({"password", "passphrase"})
 SECRET_NAMES = re.compile(r"pass|secret|token|credential|key", re.IGNORECASE)
 HIDDEN = "***"
 TAIL_BYTES = 2000
+FOR_OWNER = 0o700
+"""The script holds the environment's values, which are nobody else's business."""
 
 
 class BatchFolder:
@@ -140,16 +143,22 @@ class BatchFolder:
 
     def clear_state(self, name: str) -> None:
         """The job is to run: forget how it was."""
-        self._mark(file_name(name), None)
-
-    def _mark(self, base: str, state: State | None) -> None:
-        """One status file, or none. The new one is there before the old ones go."""
+        base = str(self.path / file_name(name))
         try:
-            if state is not None:
-                os.close(os.open(self.path / f"{base}.{state}", os.O_WRONLY | os.O_CREAT, 0o644))
             for suffix in STATUS_SUFFIXES:
-                if suffix != state:
-                    (self.path / f"{base}.{suffix}").unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    os.unlink(f"{base}.{suffix}")  # noqa: PTH108 (five of them for each job)
+        except OSError as error:
+            raise cannot_write(self.path, error) from None
+
+    def _mark(self, base: str, state: State) -> None:
+        """The job's one status file: what says that it runs becomes what says how it ended."""
+        there, marked = self.path / f"{base}.{State.RUNNING}", self.path / f"{base}.{state}"
+        try:
+            try:
+                there.replace(marked)
+            except FileNotFoundError:
+                _put(str(marked), b"")
         except OSError as error:
             raise cannot_write(self.path, error) from None
 
@@ -160,26 +169,44 @@ class BatchFolder:
         except OSError:
             return False
 
-    def prepare(self, job: Job, script: str, params: bytes, origin: Path) -> None:
-        """Make the job's folder as it is before the start. ``origin``: what its assets' paths start from."""
+    def prepare(self, job: Job, script: str, params: bytes, origin: Path, known: bool = True) -> None:
+        """Make the job's folder as it is before the start.
+
+        ``origin``: what its assets' paths start from. ``known``: whether it may have run before and have left something.
+        """
         folder = self.job_path(str(job.name))
+        path = str(folder)
         try:
-            folder.mkdir(exist_ok=True)
-            self.clear_state(str(job.name))
-            for stale in ("run.sh", "stdout", "stderr"):
-                (folder / stale).unlink(missing_ok=True)
-            (folder / "params.json").write_bytes(params)
-            if (folder / RESOURCES).exists():
-                shutil.rmtree(folder / RESOURCES)
+            if not _made(path):
+                _clean(folder)
+            if known:
+                self.clear_state(str(job.name))
+            _put(f"{path}/params.json", params)
             if job.assets:
                 _copy_assets(job.assets, origin, folder / RESOURCES)
             # Last: a folder with its script is a folder that is ready.
-            with open(folder / "run.sh", "w", encoding="utf-8", errors="surrogateescape", opener=_for_owner) as file:
-                file.write(script)
+            _put(f"{path}/run.sh", script.encode("utf-8", "surrogateescape"), FOR_OWNER)
         except shutil.Error as error:
             raise BatchError(f"{folder / RESOURCES}: cannot be filled: {error}") from None
         except OSError as error:
             raise cannot_write(folder, error) from None
+
+
+def _made(path: str) -> bool:
+    """Make the folder; whether it was not there."""
+    try:
+        os.mkdir(path)  # noqa: PTH102 (a Path costs more than the folder)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _clean(folder: Path) -> None:
+    """What an earlier run of the job has left, and this one makes anew."""
+    for stale in ("run.sh", "stdout", "stderr"):
+        (folder / stale).unlink(missing_ok=True)
+    if (folder / RESOURCES).exists():
+        shutil.rmtree(folder / RESOURCES)
 
 
 def _state(base: str, there: set[str]) -> State:
@@ -199,9 +226,14 @@ def _copy_assets(assets: Iterable[str], origin: Path, resources: Path) -> None:
             shutil.copy2(source, resources / source.name)
 
 
-def _for_owner(path: str, flags: int) -> int:
-    """The script holds the environment's values, which are nobody else's business."""
-    return os.open(path, flags, 0o700)
+def _put(path: str, data: bytes, mode: int = 0o644) -> None:
+    """Write a file. A batch writes four small ones for each job, and Python's files cost twice what this does."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+    finally:
+        os.close(descriptor)
 
 
 def _read(path: Path, kind: Any) -> Any:
@@ -215,7 +247,7 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write a file so that a reader sees the old one or the new one. Raises BatchError."""
     beside = path.with_name(path.name + ".part")
     try:
-        beside.write_bytes(data)
+        _put(str(beside), data)
         beside.replace(path)
     except OSError as error:
         raise cannot_write(path, error) from None

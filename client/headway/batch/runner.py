@@ -140,7 +140,8 @@ class Runner:
             and self._folder.has_script(entry.name, script)
         ):
             return
-        self._folder.prepare(entry.job, script, params_bytes(entry.job), loaded.folder)
+        known = entry.before is not State.INIT
+        self._folder.prepare(entry.job, script, params_bytes(entry.job), loaded.folder, known)
 
     async def _submit(self, bus: Bus, entry: Entry) -> None:
         resource, job = entry.job.resource, entry.job
@@ -156,7 +157,7 @@ class Runner:
             max_attempts=job.max_attempts,
         )
         # The same line for all jobs of a batch, so that the estimator sees them as of one kind.
-        line = f"exec /bin/sh run.sh # {file_name(self._loaded.name)}"
+        line = f". ./run.sh # {file_name(self._loaded.name)}"
         task = await chosen.command(line, cwd=self._folder.job_path(entry.name))
         self._tasks[task.id] = task
         self.book.on_submitted(entry, task.id)
