@@ -18,7 +18,7 @@ the same operations may be written again. Receipts come in the order of the writ
 ``apply``, ``bulk``, ``schema``  operations into SQL, many rows in one statement, the tables and their migrations
 ``reads``, ``listing``  rows into records
 ``database``, ``lock``, ``words``  files and connections, who holds them, errors in words
-``blobs``         large values in files
+``blobs``         large values in files; one that is written as bytes, from 256 KiB on, comes back as a ``Blob``
 ``health``        check, examine and backup
 """
 
