@@ -153,7 +153,9 @@ class Controller:
         if not self._unstored.is_empty() and now >= self._store_retry_at:
             self._offer_again(now)
         if self._awaited is not None and now >= self.life.recovering_until:
-            self.turn.note("warning", "runtimes have not come back", runtimes=sorted(filter(None, self._awaited)))
+            if self.life.is_recovering:
+                missing = sorted(filter(None, self._awaited))
+                self.turn.note("warning", "runtimes have not come back; what they had runs again", runtimes=missing)
             self._on_present(set(self._awaited), now)
 
     def on_stood_still(self, now: float) -> None:

@@ -233,6 +233,11 @@ class Life:
         self._recovering.append(task.id)
         self._set_timer(max(until, waiting.until), "release", task.id)
 
+    @property
+    def is_recovering(self) -> bool:
+        """Whether tasks wait for runtimes to claim them."""
+        return bool(self._recovering)
+
     def extend_recovery(self, until: float) -> None:
         """The runtimes have longer to say what they hold, because they could not be heard."""
         self.recovering_until = max(self.recovering_until, until)

@@ -28,8 +28,7 @@ from headway_bus.records import AttemptEnd, Code, Ended, Held
 
 def test_old_protocol_version_is_refused_for_good(plant: Plant) -> None:
     """It gets the reason once for each hello, and whatever else it says does not reach anybody."""
-    plant.start_broker()
-    plant.start_controller()
+    plant.start()
     with Peer(plant.url, "runtime", "ancient") as peer:
         answer = peer.hello(version=0)
         assert isinstance(answer, Rejected)
@@ -101,8 +100,7 @@ def test_digest_that_never_matches_makes_no_loop(make_plant: Callable[..., Plant
 def test_reports_before_registration_are_kept_by_the_runtime(make_plant: Callable[..., Plant]) -> None:
     """A runtime that was given up, or that the controller never saw, is asked to register; its report is not settled."""
     plant = make_plant(heartbeat=1.0)
-    plant.start_broker()
-    plant.start_controller()
+    plant.start()
     with Peer(plant.url, "runtime", "hasty") as peer:
         welcome = peer.hello()
         assert isinstance(welcome, Welcome)
@@ -134,8 +132,7 @@ def test_assignments_to_a_runtime_that_takes_and_never_answers(
 ) -> None:
     """A runtime that beats but lost its memory (its digest says that it holds nothing): its attempts run elsewhere."""
     plant = make_plant(heartbeat=0.5)
-    plant.start_broker()
-    plant.start_controller()
+    plant.start()
     bus = plant.client()
     marks = tmp_path / "marks"
     with Peer(plant.url, "runtime", "amnesia") as peer:
