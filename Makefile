@@ -8,9 +8,10 @@ STAMP := $(VENV)/.installed
 
 SEEDS ?= 1000
 MINUTES ?= 10
+INPUTS ?= 1000000
 WORKERS ?= 2
 
-.PHONY: demo test check bench simulate chaos docs clean help
+.PHONY: demo test check bench simulate chaos fuzz docs clean help
 
 help:
 	@echo 'make demo       install into .venv and run real work on a bus of its own'
@@ -19,6 +20,7 @@ help:
 	@echo 'make bench      the benchmarks; they write benchmarks/results.md (QUICK=1: less of it; PEERS=python that has the peers)'
 	@echo 'make simulate   simulated worlds with faults: SEEDS=1000, or SEED=7 for one of them again'
 	@echo 'make chaos      real processes killed at random: MINUTES=10, SEED=7'
+	@echo 'make fuzz       input that no correct peer sends: INPUTS=1000000'
 	@echo 'make docs       write docs/cli.md anew from the commands'
 	@echo 'make clean      remove .venv and what tools have left'
 
@@ -42,6 +44,9 @@ simulate: $(STAMP)
 
 chaos: $(STAMP)
 	@$(BIN)/python -m tests.fault.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+fuzz: $(STAMP)
+	@$(BIN)/python -m tests.property.fuzz --inputs $(INPUTS)
 
 docs: $(STAMP)
 	@$(BIN)/python -m headway.cli.reference > docs/cli.md

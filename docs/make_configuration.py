@@ -26,7 +26,7 @@ repository holds them all, and this page is made from it by `docs/make_configura
 
 1. what the caller gives: options on the command line, arguments of `headway.connect()`;
 2. the environment: `HEADWAY_<TABLE>_<KEY>`, such as `HEADWAY_RUNTIME_SLOTS`, and `HEADWAY_BUS`, short for `HEADWAY_BUS_URL`
-   (which counts more, if both are there);
+   (which counts more, if both are there), and `HEADWAY_KEY_FILE`, short for `HEADWAY_BUS_KEY_FILE` (which counts more);
 3. the file: the one named by `--config`, else by `$HEADWAY_CONFIG`, else `$XDG_CONFIG_HOME/headway/config.toml`, which is
    `~/.config/headway/config.toml` where that variable is not set. Only one file is read. A `config.toml` in the working
    folder is not looked for, because many projects have one of their own;
