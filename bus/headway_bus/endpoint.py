@@ -31,6 +31,7 @@ _SEND: Callable[..., object] = BareSocket.send
 _RECEIVE: Callable[..., Any] = BareSocket.recv
 _GET = cast(Callable[["zmq.Socket[bytes]", int], int], BareSocket.get)
 _EVENTS = int(zmq.EVENTS)
+_POLLOUT = int(zmq.POLLOUT)
 _POLLIN = int(zmq.POLLIN)
 _LAST = int(zmq.NOBLOCK)
 _MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
@@ -126,8 +127,11 @@ class Endpoint:
             self._armed = False
         if self._backlog and not self._closed:
             self._send_backlog()
-        if not self._closed and _GET(self.socket, _EVENTS) & _POLLIN:
-            self._arm()
+        if not self._closed:
+            # This look may itself swallow the edge that says that the peer takes more again: then nobody would call.
+            awaited = _POLLIN | _POLLOUT if self._backlog else _POLLIN
+            if _GET(self.socket, _EVENTS) & awaited:
+                self._arm()
 
     def _drain(self) -> list[list[Any]]:
         messages: list[list[Any]] = []

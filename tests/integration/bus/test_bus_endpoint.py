@@ -130,6 +130,28 @@ def test_what_a_slow_receiver_does_not_take_waits_in_order(tmp_path: Path) -> No
     run(main())
 
 
+def test_the_word_that_a_receiver_takes_more_is_never_missed(tmp_path: Path) -> None:
+    """The receiver reads in a thread of its own, so that it makes room at any moment of the sender's look."""
+    count = 3_000
+
+    def read(socket: zmq.Socket[bytes], numbers: list[int]) -> None:
+        while len(numbers) < count:
+            numbers.append(int(socket.recv_multipart()[1]))
+
+    async def main() -> None:
+        ends = Ends(tmp_path, high_water=1, reading=False)
+        ends._socket.set(zmq.RCVTIMEO, 15_000)
+        for number in range(count):
+            ends.dealer.send_or_keep([b"%d" % number, b"x" * 10_000])
+        assert ends.dealer._backlog
+        numbers: list[int] = []
+        await asyncio.get_running_loop().run_in_executor(None, read, ends._socket, numbers)
+        assert numbers == list(range(count))
+        ends.close()
+
+    run(main())
+
+
 def test_a_backlog_beyond_all_reason_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoints, "BACKLOG_BYTES", 1_000_000)
 
