@@ -18,6 +18,7 @@ from pathlib import Path
 
 import zmq
 
+from headway_broker.limits import Limits
 from headway_broker.service import BrokerService
 from headway_bus import messages as m
 from headway_bus.codec import encode
@@ -31,11 +32,12 @@ WINDOW = 200
 SIZES = (100, 10_000, 1_000_000)
 
 
-def serve(keys: str, pipe: Connection) -> None:
-    """A broker, until the pipe says something."""
+def serve(keys: str, rate: int, pipe: Connection) -> None:
+    """A broker, until the pipe says something. ``rate``: messages of a peer in a second; 0: any number."""
 
     async def work() -> None:
-        broker = BrokerService("tcp://127.0.0.1:0", keyring=Keyring(keys) if keys else None)
+        keyring = Keyring(keys) if keys else None
+        broker = BrokerService("tcp://127.0.0.1:0", keyring=keyring, limits=Limits(messages_per_second=rate))
         broker.start()
         pipe.send(broker.url)
         await asyncio.get_running_loop().run_in_executor(None, pipe.recv)
@@ -47,24 +49,24 @@ def serve(keys: str, pipe: Connection) -> None:
 class Pair:
     """A client and a controller on one broker."""
 
-    def __init__(self, keys: str, client: Key | None, controller: Key | None) -> None:
+    def __init__(self, keys: str, client: Key | None, controller: Key | None, rate: int = 0) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(keys, theirs))
+        self._process = context.Process(target=serve, args=(keys, rate, theirs))
         self._process.start()
-        url = self._pipe.recv()
-        self.client = self._connect(url, "client", "", client)
-        self.controller = self._connect(url, "controller", "controller", controller)
+        self.url: str = self._pipe.recv()
+        self.client = self._connect("client", "", client)
+        self.controller = self._connect("controller", "controller", controller)
         self.name = self._ask_name()
 
-    def _connect(self, url: str, role: str, name: str, key: Key | None) -> zmq.Socket[bytes]:
+    def _connect(self, role: str, name: str, key: Key | None) -> zmq.Socket[bytes]:
         socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
         prepare = prepare_with(key)
         if prepare is not None:
             prepare(socket)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.RCVTIMEO, 30_000)
-        socket.connect(url)
+        socket.connect(self.url)
         socket.send_multipart([BROKER, encode(m.Hello(m.PROTOCOL_VERSION, role, name, role.encode()))])
         socket.recv_multipart()
         return socket
@@ -86,9 +88,11 @@ class Pair:
         began = time.perf_counter()
         for _ in range(count):
             self.client.send_multipart([CONTROLLER, ask])
-            self.controller.recv_multipart()
+            while self.controller.recv_multipart()[0] != self.name:
+                pass  # others may speak to it, too
             self.controller.send_multipart([self.name, answer])
-            self.client.recv_multipart()
+            while self.client.recv_multipart()[0] == BROKER:
+                pass
         return (time.perf_counter() - began) / count * 1e6
 
     def throughput(self, count: int, size: int) -> float:
