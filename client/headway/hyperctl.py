@@ -17,6 +17,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from headway_bus.errors import HeadwayError
 
@@ -24,7 +25,20 @@ PARAMS_VARIABLE = "HEADWAY_PARAMS_FILE"
 NAME_VARIABLE = "HYPERCTL_JOB_NAME"
 DATA_DIR_VARIABLE = "HYPERCTL_JOB_DATA_DIR"
 
-__all__ = ["get_job_data_dir", "get_job_name", "get_job_params", "inject", "reset_dev_params"]
+PORTAL_VARIABLE = "HYPERCTL_SERVER_PORTAL"
+TOKEN_VARIABLE = "HYPERCTL_SERVER_TOKEN"
+SECONDS = 60.0
+
+__all__ = [
+    "get_job",
+    "get_job_data_dir",
+    "get_job_name",
+    "get_job_params",
+    "inject",
+    "kill_job",
+    "list_jobs",
+    "reset_dev_params",
+]
 
 _injected: dict[str, Any] | None = None
 _injected_data_dir: str | None = None
@@ -76,3 +90,40 @@ def reset_dev_params() -> None:
     """Take back what was injected."""
     global _injected, _injected_data_dir
     _injected = _injected_data_dir = None
+
+
+def get_job(name: str, portal: str | None = None) -> dict[str, Any]:
+    """A job of the running batch as its server knows it. ``portal``: its address, if this is not one of its jobs."""
+    return _call("GET", f"/{quote(name, safe='')}", portal)
+
+
+def list_jobs(portal: str | None = None) -> list[dict[str, Any]]:
+    """All jobs of the running batch."""
+    return list(_call("GET", "", portal)["jobs"])
+
+
+def kill_job(portal: str | None, name: str) -> dict[str, Any]:
+    """Kill a running job. Raises HeadwayError with the server's words if it cannot be."""
+    return _call("POST", f"/{quote(name, safe='')}/kill", portal)
+
+
+def _call(method: str, path: str, portal: str | None) -> dict[str, Any]:
+    from urllib.error import HTTPError, URLError
+    from urllib.request import Request, urlopen
+
+    base = portal or os.environ.get(PORTAL_VARIABLE)
+    if not base or not base.startswith(("http://", "https://")):
+        raise HeadwayError(f"no server is known: give its address, http://HOST:PORT (${PORTAL_VARIABLE} has none)")
+    token = os.environ.get(TOKEN_VARIABLE, "")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        with urlopen(
+            Request(f"{base}/hyperctl/api/job{path}", headers=headers, method=method), timeout=SECONDS
+        ) as answer:
+            found: dict[str, Any] = json.load(answer)["data"]
+            return found
+    except HTTPError as error:
+        with error:
+            raise HeadwayError(f"{base} refused: {error.read().decode('utf-8', 'replace')}") from None
+    except (URLError, OSError, ValueError, KeyError) as error:
+        raise HeadwayError(f"{base} does not answer as a batch does: {error}") from None

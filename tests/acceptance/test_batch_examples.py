@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 from pathlib import Path
 
 import pytest
 from acceptance_shell import Shell, wait_for_file
 from batch_shell import begun, hyperctl, job, ran, record_of, sleepers, text_of, write_batch
+
+from headway import hyperctl as library
 
 EXAMPLE = """\
 from headway import hyperctl
@@ -155,6 +158,37 @@ def test_resources_are_enforced(shell: Shell) -> None:
     assert huge.status == 2
     assert "jobs[0].resource: huge asks for cpu 100000" in huge.err
     assert not (shell.home / "data" / "h" / "huge").exists()
+
+
+def test_h_a7_a_running_batch_answers_over_http(shell: Shell) -> None:
+    asking = "from headway import hyperctl as h; print(h.get_job(h.get_job_name())['status'])"
+    waiting = "touch ../started; sleep 43; true"
+    jobs = [job("asks", f'{sys.executable} -c "{asking}"'), job("long", waiting)]
+    file = write_batch(shell, *jobs, server={"port": 0})
+    running = begun(shell, file, "--slots", "1")
+    wait_for_file(shell.home / "data" / "b" / "started")
+    listed = json.loads(hyperctl(shell, "batch", "list", "--json").out)[0]
+    assert (listed["status"], listed["running"], listed["succeed"]) == ("RUNNING", 1, 1)
+    assert text_of(shell, "asks") == "running\n"
+    portal = listed["portal"]
+    assert {each["name"]: each["status"] for each in library.list_jobs(portal)} == {
+        "asks": "succeed",
+        "long": "running",
+    }
+    assert library.kill_job(portal, "long") == {"msg": "long killed"}
+    assert sleepers(shell, "sleep 43") == []
+    assert running.wait(timeout=30) == 1
+
+
+def test_h_w15_a_port_in_use_stops_it_before_anything_runs(shell: Shell) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        server = {"host": "127.0.0.1", "port": taken.getsockname()[1]}
+        done = shell("run", "--config", write_batch(shell, job("j", "true"), server=server))
+    assert (done.status, "Address already in use" in done.err) == (2, True), done.err
+    assert not (shell.home / "data" / "b" / "config.json").exists()
+    assert not (shell.home / "data" / "b" / "j").exists()
 
 
 def test_h_w13_errors_before_anything_runs(shell: Shell) -> None:

@@ -59,6 +59,7 @@ class Runner:
         refresh: Callable[[Book], None] | None = None,
         tick: float = 0.25,
         check: Callable[[], None] | None = None,
+        token: str = "",
     ) -> None:
         self.book = book
         self._loaded = loaded
@@ -69,6 +70,7 @@ class Runner:
         self._refresh = refresh
         self._tick = tick
         self._check = check
+        self._token = token
         self._tasks: dict[str, Task] = {}
         self._news = asyncio.Event()
         self._ended: list[tuple[Entry, Task]] = []
@@ -133,7 +135,8 @@ class Runner:
     def _prepare(self, entry: Entry) -> None:
         """Make the job's folder, unless its task, submitted by a run that was killed, may be at work in it."""
         path, loaded = self._folder.job_path(entry.name), self._loaded
-        script = run_script(entry.job, loaded.name, path, loaded.folder, loaded.environments, self._info.portal)
+        portal = (self._info.portal, self._token)
+        script = run_script(entry.job, loaded.name, path, loaded.folder, loaded.environments, portal)
         if (
             self._resumed
             and entry.before in (State.INIT, State.INTERRUPTED)

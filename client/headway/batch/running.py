@@ -18,14 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from headway.batch.answers import Answers
 from headway.batch.book import Book, Choice, Entry, Selection
 from headway.batch.callbacks import Callback, Callbacks
 from headway.batch.config import Loaded, LocalBackend, Resource, data_folder
 from headway.batch.content import Contents
 from headway.batch.errors import BatchBusy, BatchError, BatchFileError
 from headway.batch.folder import BatchFolder
+from headway.batch.killing import kill_job
 from headway.batch.records import RunInfo, State
 from headway.batch.runner import Runner
+from headway.batch.server import Portal, serving
 from headway.private_bus import START_PATIENCE, PrivateHub
 from headway_bus.logs import get_logger
 from headway_bus.records import RuntimeState
@@ -194,12 +197,18 @@ def _run_locked(
     descriptor: int,
 ) -> Result:
     earlier = folder.read_run()
-    with _bus_of(loaded, options, descriptor) as (url, hub):
+    with _portal_of(loaded, folder) as portal, _bus_of(loaded, options, descriptor) as (url, hub):
         # The tasks of a run that was killed are still on their bus, if that was not its own.
         resumed = earlier is not None and hub is None and not earlier.private and earlier.bus == url
         run = earlier.run if earlier is not None and resumed else uuid.uuid4().hex[:12]
         info = RunInfo(
-            run=run, pid=os.getpid(), host=socket.gethostname(), since=book.began, bus=url, private=hub is not None
+            run=run,
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            since=book.began,
+            bus=url,
+            private=hub is not None,
+            portal=portal.url,
         )
 
         def check() -> None:
@@ -207,7 +216,16 @@ def _run_locked(
                 raise BatchError(f"the batch's private bus has ended by itself. It wrote:\n{hub.written()}")
 
         runner = Runner(
-            loaded, folder, book, info, callbacks, resumed=resumed, refresh=refresh, tick=options.tick, check=check
+            loaded,
+            folder,
+            book,
+            info,
+            callbacks,
+            resumed=resumed,
+            refresh=refresh,
+            tick=options.tick,
+            check=check,
+            token=portal.token,
         )
 
         async def work() -> None:
@@ -226,6 +244,21 @@ def _run_locked(
 
         run_to_end(work)
         return result_of(book, folder)
+
+
+@contextmanager
+def _portal_of(loaded: Loaded, folder: BatchFolder) -> Iterator[Portal]:
+    """Where the batch answers over HTTP, if its file has a ``server``; before anything runs, because a port may be taken."""
+    if loaded.config.server is None:
+        yield Portal("", "")
+        return
+
+    def kill(name: str) -> bool:
+        info = folder.read_run()
+        return info is not None and kill_job(info, loaded.name, name)
+
+    with serving(loaded.config.server, loaded.source, Answers(loaded, folder, kill).answer) as portal:
+        yield portal
 
 
 @contextmanager

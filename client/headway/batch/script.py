@@ -28,9 +28,9 @@ def run_script(
     folder: Path,
     origin: Path,
     environments: Mapping[str, str],
-    portal: str = "",
+    portal: tuple[str, str] = ("", ""),
 ) -> str:
-    """The text of ``run.sh``. ``folder``: the job's. ``portal``: where the batch answers over HTTP, if it does."""
+    """The text of ``run.sh``. ``folder``: the job's. ``portal``: where the batch answers over HTTP, and the token for it."""
     working = place(job.working_dir, origin) if job.working_dir else folder
     status = folder.parent / f"{folder.name}.running"
     variables = {
@@ -41,8 +41,9 @@ def run_script(
         "HYPERCTL_JOB_WORKING_DIR": str(working),
         "HEADWAY_PARAMS_FILE": str(folder / "params.json"),
     }
-    if portal:
-        variables["HYPERCTL_SERVER_PORTAL"] = portal
+    for name, value in zip(("HYPERCTL_SERVER_PORTAL", "HYPERCTL_SERVER_TOKEN"), portal, strict=True):
+        if value:
+            variables[name] = value
     lines = [
         "#!/bin/sh",
         'export TMP="${TMPDIR:-/tmp}"',

@@ -84,29 +84,17 @@ def description_of(folder: BatchFolder, job: dict[str, Any]) -> dict[str, Any]:
 @log_options
 def kill(batch: str, job: str, batches_data_dir: str | None) -> int:
     """Kill a running job, with all its processes. Returns when it is over."""
+    from headway.batch.killing import kill_job
+
     folder, config = open_batch(batches_data_dir, batch)
     job_of(config, job)
-    kill_job(folder, batch, job)
-    print_json({"msg": f"{job} killed"})
-    return DONE
-
-
-def kill_job(folder: BatchFolder, batch: str, job: str) -> None:
-    """End the job's task on the bus of whoever runs the batch. Raises CommandError if it does not run."""
-    from glob import escape
-
-    from headway import Client
-
     info = folder.read_run() if folder.is_locked() else None
     if info is None:
         raise CommandError(f"batch {batch} is not running")
-    state = folder.states([job])[job]
-    with Client(info.bus, key_file="" if info.private else None) as bus:
-        found = bus.tasks(job=batch, name=escape(job), status=["running"])
-        own = [each for each in found if f"/{info.run}." in each.options.key]
-        if not own:
-            raise CommandError(f"job {job} is not in running status but is {state}")
-        bus.cancel([each.task for each in own])
+    if not kill_job(info, batch, job):
+        raise CommandError(f"job {job} is not in running status but is {folder.states([job])[job]}")
+    print_json({"msg": f"{job} killed"})
+    return DONE
 
 
 @job.command(

@@ -142,7 +142,7 @@ def test_a_full_disk_is_told_with_what_to_do(folder: BatchFolder, monkeypatch: p
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "j.json.part")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "write", full)
     with pytest.raises(BatchError, match=r"No space left on device; make room and run the batch again"):
         folder.write_record(RECORD)
     assert folder.states(["j"]) == {"j": State.INIT}
@@ -184,12 +184,13 @@ def test_the_script_quotes_everything_but_the_command(tmp_path: Path) -> None:
     hostile = 'it\'s $(touch hit) `touch hit` "x"\nnewline'
     job = Job(name=hostile, command='printf "%s" "$V" "$HYPERCTL_JOB_NAME"')
     (tmp_path / "job").mkdir()
-    script = run_script(job, "b", tmp_path / "job", tmp_path, {"V": hostile}, "http://127.0.0.1:1")
+    script = run_script(job, "b", tmp_path / "job", tmp_path, {"V": hostile}, ("http://127.0.0.1:1", ""))
     (tmp_path / "run.sh").write_text(script)
     subprocess.run(["/bin/sh", "run.sh"], cwd=tmp_path, check=True)
     assert (tmp_path / "job" / "stdout").read_text() == hostile * 2
     assert not list(tmp_path.rglob("hit"))
-    assert "HYPERCTL_SERVER_PORTAL=http://127.0.0.1:1" in script
+    assert "HYPERCTL_SERVER_PORTAL=http://127.0.0.1:1\n" in script
+    assert "TOKEN" not in script
 
 
 def test_the_last_line(tmp_path: Path) -> None:
