@@ -229,6 +229,8 @@ class ControllerService:
             self._link.send(source, Denied(request, Code.MALFORMED, text))
 
     def on_messages(self, messages: list[Received]) -> None:
+        if self._closed:
+            return  # the store takes nothing any more; what matters of this is said again to the next controller
         now = self.now()
         core = self.core
         for source, message, frames in messages:
@@ -256,11 +258,16 @@ class ControllerService:
 
     def _finish(self) -> None:
         now = self.now()
-        if self._roster != self.core.fleet.roster:
+        if self._roster != self.core.fleet.roster and not self._closed:
             self._roster = self.core.fleet.roster
             self.store.write([SaveState(ROSTER_STATE, msgpack.packb(self.core.fleet.present()))])
         for effect in self.core.finish(now):
-            self._perform(effect)
+            try:
+                self._perform(effect)
+            except Exception:
+                # A defect of ours, met by one effect: the others, the write above all, must not be lost for it.
+                self.core.state.counters["effects.failed"] += 1
+                log.exception("an effect could not be carried out", effect=type(effect).__name__)
         if self._receipts:
             self._on_stored()  # stored already; what it allows to be said is said in the same wake-up
         else:
@@ -274,6 +281,8 @@ class ControllerService:
                     message = Denied(message.request, message.code, message.text[:MAX_TEXT] + " …")
                 if self._link is not None:
                     self._link.send(target.encode(), message, frames)
+            case Write() if self._closed:
+                pass  # nobody was told that it is stored, so whoever said it says it to the next controller
             case Write(ticket, operations):
                 receipt = self.store.write_at_once(operations, ticket)
                 if receipt is None:

@@ -86,6 +86,10 @@ class Hub:
         """Wait until this is true of the hub's insides, as its loop sees them."""
         wait_until(lambda: self.call(condition))
 
+    def _note_failure(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Something was raised that nobody awaited: the loop would only write it to its log."""
+        self._failure = self._failure or context.get("exception") or RuntimeError(context["message"])
+
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
@@ -96,6 +100,7 @@ class Hub:
 
     async def _serve(self) -> None:
         self.loop = asyncio.get_running_loop()
+        self.loop.set_exception_handler(self._note_failure)
         self._stop = asyncio.Event()
         self.broker = BrokerService(self._bind, **self._settings)
         self.broker.start()
@@ -308,15 +313,23 @@ class Brain:
             raise self._failure
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         with contextlib.suppress(RuntimeError):  # it has ended by itself, and its loop with it
             self.loop.call_soon_threadsafe(self.service.stop)
         self.join()
+        if self._failure is not None and error is None:
+            raise self._failure
 
     def join(self) -> None:
         """Wait for its end."""
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive(), "the controller does not end"
+
+    def _note_failure(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Something was raised that nobody awaited: the loop would only write it to its log."""
+        self._failure = self._failure or context.get("exception") or RuntimeError(context["message"])
 
     def _run(self) -> None:
         try:
@@ -328,6 +341,7 @@ class Brain:
 
     async def _serve(self) -> None:
         self.loop = asyncio.get_running_loop()
+        self.loop.set_exception_handler(self._note_failure)
         self.service = ControllerService(self._state, **self._settings)
         self.recovered = await self.service.open()
         link = self.service.connect(self._url)

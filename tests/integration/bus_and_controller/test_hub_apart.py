@@ -9,9 +9,9 @@ from plain_peers import Brain, Hub, PlainClient, PlainRuntime, wait_until
 
 from headway_bus import messages as m
 from headway_bus.errors import StoreError
-from headway_bus.ids import TaskId, text_of
+from headway_bus.ids import TaskId, new_task_ids, text_of
 from headway_bus.link import CONTROLLER
-from headway_bus.records import Code, Held, RuntimeInfo, Status
+from headway_bus.records import Code, Held, Kind, Options, RuntimeInfo, Status
 
 
 @pytest.fixture
@@ -140,3 +140,20 @@ def test_questions_that_are_open_do_not_keep_a_controller_from_ending(url: str, 
             for _ in range(200):
                 client.say(CONTROLLER, m.AskTasks(client.request(), limit=200))
         assert client.next(m.ControllerChanged).controller == b""
+
+
+def test_what_is_said_while_a_controller_ends_harms_it_not_and_is_served_by_the_next(url: str, tmp_path: Path) -> None:
+    with Hub(url, heartbeat=60.0), PlainClient(url) as client:
+        tasks = new_task_ids(300)
+        with Brain(url, tmp_path):
+            await_controller(client)
+            for task in tasks:
+                group = m.Group(Options(Kind.CALL, "a:f"), [(task, b"")])
+                client.say(CONTROLLER, m.Submit(client.request(), [group]))
+        with Brain(url, tmp_path):
+            await_controller(client)
+            group = m.Group(Options(Kind.CALL, "a:f"), [(task, b"") for task in tasks])
+            answer = client.ask(lambda request: m.Submit(request, [group], again=True), m.Accepted)
+            assert answer.count == len(tasks), "known or not, each is there once"
+            jobs = client.ask(lambda request: m.AskTasks(request, limit=1_000), m.TaskPage).tasks
+            assert sorted(info.task for info in jobs) == sorted(tasks)

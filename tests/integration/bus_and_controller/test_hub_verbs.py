@@ -231,6 +231,27 @@ def test_a_defect_met_by_one_message_is_told_to_its_sender_and_spares_the_others
     client.submit()
 
 
+def test_a_defect_met_by_one_effect_spares_the_others(
+    hub: Hub, client: PlainClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = hub.controller._link
+    assert link is not None
+    send = link.send
+
+    def defect(target: bytes, message: m.Message, frames: Any = ()) -> bool:
+        if isinstance(message, m.Changed):
+            raise RuntimeError("a defect")
+        return send(target, message, frames)
+
+    monkeypatch.setattr(link, "send", defect)
+    client.say(CONTROLLER, m.DrainRuntime(client.request(), "plain"))
+    with PlainRuntime(hub.url):
+        client.say(CONTROLLER, m.DrainRuntime(client.request(), "plain"))
+        (task,) = client.submit()
+        assert client.ask(lambda request: m.AskTask(request, text_of(task)), m.TaskFound).task.status == Status.QUEUED
+    assert hub.controller.core.state.counters["effects.failed"] == 1
+
+
 def test_a_message_of_the_controllers_own_that_the_broker_refuses_starts_no_quarrel(
     hub: Hub, client: PlainClient
 ) -> None:

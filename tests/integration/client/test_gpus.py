@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import headway
 import pytest
+
+import headway
 
 SEES = "import os\nprint(os.environ.get('CUDA_VISIBLE_DEVICES', 'all'))\n"
 
