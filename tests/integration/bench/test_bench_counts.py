@@ -9,9 +9,9 @@ import pytest
 import headway
 
 TASKS = 10_000
-MOST_MAPPED = 1_500
-"""Messages through the broker for all of them: some 400 when nothing else runs. The children's reports are the most of it,
-and there are more of them the slower the machine is; one for each task would be 10,000."""
+MOST_MAPPED = 600
+"""Messages through the broker for all of them: 140 as a rule. The children's reports are the most of it, and on a slow
+machine they are more; one for each task would be 50,000."""
 
 TRIPS = 50
 MOST_EACH = 5.5
