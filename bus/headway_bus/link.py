@@ -178,10 +178,11 @@ class Link:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self.is_up:
+        was_up = self.is_up
+        if was_up:
             self.send(BROKER, Bye())
         self.session.on_stopped()
-        self._close_socket(CLOSE_LINGER_MS)
+        self._close_socket(CLOSE_LINGER_MS if was_up else 0)  # a hello that nobody took needs no patience
         self._changed.set()
 
     def _tick(self) -> None:
