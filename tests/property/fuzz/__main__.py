@@ -66,7 +66,7 @@ def main() -> int:
             return 1
         seconds = time.perf_counter() - began
         print(
-            f"{name:8} {given.inputs // len(names):>9,} inputs, {taken:,} of them correct all the same, in {seconds:.0f} s; "
+            f"{name:10} {given.inputs // len(names):>9,} inputs, {taken:,} of them correct all the same, in {seconds:.0f} s; "
             f"the slowest {slowest * 1000:.1f} ms; {megabytes():.0f} MB",
             flush=True,
         )

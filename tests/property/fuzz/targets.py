@@ -11,12 +11,17 @@ from typing import Any
 
 from headway_broker.core import Broker
 from headway_broker.limits import Limits
+from headway_broker.permissions import ASK_CONTROLLER, TELL_CONTROLLER
 from headway_bus import payloads, session
 from headway_bus.codec import encode, for_broker, for_client, for_controller, for_runtime, name_of, request_of
 from headway_bus.errors import ConfigError, PayloadError, ProtocolError
 from headway_bus.keyring import Authorized, Invitation, _line_of, _parse_peer
 from headway_bus.link import BROKER, CONTROLLER
-from headway_bus.messages import PROTOCOL_VERSION, Hello, Message
+from headway_bus.messages import PROTOCOL_VERSION, Hello, Message, Register, tag_of
+from headway_bus.records import RuntimeInfo
+from headway_controller.core import Controller
+from headway_controller.effects import Write
+from headway_controller.placement import Scheduler
 
 ROOT = Path(__file__).resolve().parents[3]
 Target = Callable[[bytes, random.Random], bool]
@@ -136,6 +141,44 @@ class BrokerTarget:
         return bool(out)
 
 
+class ControllerTarget:
+    """A controller's core hears whatever can be decoded from whoever may say it, stores it, and its tables agree."""
+
+    CHECK_EVERY = 200
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.count = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self.core = Controller(b"instance", Scheduler(), wall_offset=1e9, max_tasks=1000)
+        self.core.on_message("box-1", Register(RuntimeInfo("box-1", 4.0), b"instance", []), [], self.now)
+
+    def __call__(self, data: bytes, rng: random.Random) -> bool:
+        self.count += 1
+        try:
+            message = DECODERS[2].decode(data)
+        except ProtocolError:
+            return False
+        name = tag_of(type(message).__name__)
+        source = "box-1" if name in TELL_CONTROLLER else "client-1" if name in ASK_CONTROLLER else ""
+        self.now += rng.random()
+        self.core.on_message(source, message, [data[:100]] * rng.randrange(3), self.now)
+        self.core.on_time(self.now)
+        effects = self.core.finish(self.now)
+        while effects:
+            for effect in effects:
+                if isinstance(effect, Write):
+                    self.core.on_stored(effect.ticket, None, [], self.now)
+            effects = self.core.finish(self.now)
+        if self.count % self.CHECK_EVERY == 0:
+            self.core.validate()
+        if self.count % 20_000 == 0:
+            self._begin()
+        return True
+
+
 def read_list(data: bytes, rng: random.Random) -> bool:
     """A line of authorized_peers, and an invitation: understood, or a ConfigError."""
     text = data.decode("utf-8", "replace")
@@ -162,5 +205,6 @@ def targets() -> dict[str, tuple[list[bytes], Target]]:
         "payload": (payload_seeds(), read_payload),
         "session": (headers, SessionTarget()),
         "broker": (headers, BrokerTarget()),
+        "controller": (headers, ControllerTarget()),
         "keys": (list_seeds(), read_list),
     }
