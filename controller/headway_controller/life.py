@@ -246,10 +246,27 @@ class Life:
         """Every runtime that may hold something has said what: nobody has the rest."""
         self.recovering_until = now
         waiting, self._recovering = self._recovering, []
+        queued = Queued(now)
+        options: Options | None = None
+        ready: list[TaskId] = []
         for task_id in waiting:
             task = self.state.tasks.get(task_id)
-            if task is not None:
+            if task is None or not isinstance(task.state, Waiting) or task.state.why != "recovering":
+                continue
+            if now < task.state.until or task_id in self._barred:
                 self._on_release_time(task, now)
+                continue
+            # Neighbours of the same options together: there may be a million, and nothing starts before the last.
+            if task.options is not options:
+                self._enqueue_many(options, ready, now)
+                options, ready = task.options, []
+            self.change(task, "release", queued, now)
+            ready.append(task_id)
+        self._enqueue_many(options, ready, now)
+
+    def _enqueue_many(self, options: Options | None, tasks: list[TaskId], now: float) -> None:
+        if options is not None:
+            self.scheduler.enqueue_many(options, tasks, now)
 
     def _begin_waiting(self, task: Task, waiting: Waiting, now: float) -> None:
         task.state = waiting
