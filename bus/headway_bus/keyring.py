@@ -258,7 +258,12 @@ class Keyring:
 
     def _lines(self, name: str) -> list[str]:
         try:
-            return (self.folder / name).read_text(encoding="utf-8").splitlines()
+            with (self.folder / name).open(encoding="utf-8") as file:
+                # Who may write the list, or replace it, decides who may come.
+                for path, status in ((self.folder, self.folder.stat()), (file.name, os.fstat(file.fileno()))):
+                    if sys.platform != "win32" and status.st_mode & 0o022:
+                        raise ConfigError(f"{path}: others may write it; do: chmod go-w {path}")
+                return file.read().splitlines()
         except FileNotFoundError:
             return []
         except (OSError, ValueError) as error:
@@ -279,7 +284,7 @@ class Keyring:
     def _locked(self) -> Iterator[None]:
         if not self.folder.is_dir():
             raise ConfigError(f"{self.folder}: no keys of a bus are here; do: headway keys init")
-        with (self.folder / LOCK).open("w") as file:
+        with os.fdopen(os.open(self.folder / LOCK, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
             if sys.platform != "win32":
                 import fcntl
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket as sockets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -167,3 +168,44 @@ def test_a_task_does_not_get_the_runtimes_key(plant: Plant) -> None:
 def _tree(pid: int) -> list[psutil.Process]:
     hub = psutil.Process(pid)
     return [hub, *hub.children(recursive=True)]
+
+
+def test_the_parts_alone_show_their_keys(tmp_path: Path) -> None:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("HEADWAY_")}
+    homes = {
+        "HOME": str(tmp_path),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+    }
+    plant = Plant(
+        tmp_path, {**clean, **homes, "HEADWAY_BROKER_REQUIRE_KEYS": "true"}, f"tcp://127.0.0.1:{_free_port()}"
+    )
+    assert plant.run("keys", "init").returncode == 0
+    for name, role in (("controller", "controller"), ("gpu-1", "runtime")):
+        assert plant.run("keys", "new", name, "--role", role).returncode == 0
+    parts = [["broker"], ["controller"], ["runtime", "--slots", "1"]]
+    key_files = ["", str(plant.keyring.key_path("controller")), str(plant.keyring.key_path("gpu-1"))]
+    with (tmp_path / "parts.log").open("wb") as log:
+        running = [
+            subprocess.Popen(
+                [sys.executable, "-m", "headway", *part],
+                env={**plant.environment, "HEADWAY_BUS": plant.url, "HEADWAY_KEY_FILE": key_file},
+                stdout=log,
+                stderr=log,
+            )
+            for part, key_file in zip(parts, key_files, strict=True)
+        ]
+        try:
+            with plant.client("admin") as bus:
+                assert bus.submit("statistics:fmean", [1, 3]).result(PATIENCE) == 2.0
+                names = {peer["name"]: peer["role"] for peer in bus.broker().peers}
+            assert names == {"admin": "admin", "controller": "controller", "gpu-1": "runtime"}
+        finally:
+            for process in reversed(running):
+                process.terminate()
+                process.wait(PATIENCE)
+
+
+def _free_port() -> int:
+    with sockets.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])

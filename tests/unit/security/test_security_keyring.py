@@ -23,7 +23,7 @@ def keyring(tmp_path: Path) -> Iterator[Keyring]:
     keyring.init()
     yield keyring
     for path in keyring.folder.iterdir():
-        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0 or path.name == ".lock", path.name
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path.name
 
 
 def public() -> str:
@@ -114,6 +114,18 @@ def test_a_wrong_line_is_named_with_its_number(keyring: Keyring, line: str, expe
     (keyring.folder / PEERS).write_text(line.format(key=public(), other=public()) + "\n")
     with pytest.raises(ConfigError, match=rf"(?s)line \d.*{expected}|{expected}"):
         keyring.peers()
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+@pytest.mark.parametrize("which", [PEERS, ""])
+def test_a_list_that_others_may_write_is_not_read(keyring: Keyring, which: str, mode: int) -> None:
+    path = keyring.folder / which
+    before = stat.S_IMODE(path.stat().st_mode)
+    path.chmod(mode | (0o700 if not which else 0))
+    with pytest.raises(ConfigError, match="others may write it"):
+        keyring.peers()
+    path.chmod(before)
+    assert keyring.peers() == []
 
 
 def test_the_stamp_changes_with_the_lists(keyring: Keyring) -> None:
