@@ -28,6 +28,9 @@ MAX_DEPENDENCIES = 100_000
 LARGEST = 2**53
 """The largest count that every language's numbers hold, and every store's."""
 
+MOST_DROPPED = 10**9
+"""Records that one report can say were dropped. The counter of them all must stay a number that can be sent."""
+
 LONGEST = 10 * 365 * 86_400.0
 """Seconds beyond which a delay or a limit is taken for a mistake of units."""
 
@@ -122,7 +125,7 @@ def sound_report(report: Report, frames: int) -> Report:
         all(0.0 <= each.age <= LONGEST for each in report.started)
         and all(_is_sound_end(each, frames) for each in report.ended)
         and all(_is_sound_record(each) for each in report.logs)
-        and all(0 <= count <= LARGEST for count in report.dropped.values())
+        and all(0 <= count <= MOST_DROPPED for count in report.dropped.values())
     ):
         return report
     return Report(
@@ -130,7 +133,7 @@ def sound_report(report: Report, frames: int) -> Report:
         [Started(each.task, each.attempt, sound_seconds(each.age)) for each in report.started],
         [each if _is_sound_end(each, frames) else _sound_end(each, frames) for each in report.ended],
         [each for each in report.logs if _is_sound_record(each)],
-        {task: min(max(count, 0), LARGEST) for task, count in report.dropped.items()},
+        {task: min(max(count, 0), MOST_DROPPED) for task, count in report.dropped.items()},
     )
 
 
