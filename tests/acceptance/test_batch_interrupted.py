@@ -54,6 +54,8 @@ def test_on_a_bus_a_killed_run_is_taken_up_by_the_next(shell: Shell) -> None:
         os.kill(running.pid, signal.SIGKILL)
         running.wait()
         assert sleepers(shell, "run.sh") != []  # the job goes on without the run
+        elsewhere = shell("run", "--config", file)
+        assert (elsewhere.status, f"--bus {up.url}" in elsewhere.err) == (1, True)
         (data(shell) / "release").touch()
         result = ran(shell, file, "--bus", up.url)
         assert result["states"] == {"one": "succeed", "two": "succeed"}
@@ -62,3 +64,16 @@ def test_on_a_bus_a_killed_run_is_taken_up_by_the_next(shell: Shell) -> None:
         assert ran(shell, file, "--bus", up.url)["n_skipped"] == 2
     finally:
         assert up.interrupt() == 0
+
+
+def test_a_private_bus_that_dies_takes_its_jobs_with_it(shell: Shell) -> None:
+    file = write_batch(shell, job("one", WAITING))
+    running = begun(shell, file, "--slots", "1")
+    wait_for_file(data(shell) / "started")
+    (hub,) = (each for each in sleepers(shell, "headway.private_hub") if each.ppid() == running.pid)
+    hub.kill()
+    assert running.wait(timeout=PATIENCE) == 1
+    assert shell.processes() == []
+    assert shell.files() == []
+    (data(shell) / "release").touch()
+    assert ran(shell, file)["states"] == {"one": "succeed"}

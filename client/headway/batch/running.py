@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import socket
@@ -11,7 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ from headway.batch.records import RunInfo, State
 from headway.batch.runner import Runner
 from headway.batch.server import Portal, serving
 from headway.private_bus import START_PATIENCE, PrivateHub
+from headway.private_hub import kill_tree
 from headway_bus.logs import get_logger
 from headway_bus.records import RuntimeState
 
@@ -167,6 +169,13 @@ def _busy_text(folder: BatchFolder, info: RunInfo | None) -> str:
     return f"{folder.path}: process {info.pid} on {info.host} has been running this batch since {since}; wait for it, or end it"
 
 
+def _elsewhere_text(batch: str, earlier: RunInfo) -> str:
+    return (
+        f"the last run of batch {batch} was killed, and its jobs may still be at work on the bus at {earlier.bus}: run it "
+        f"with --bus {earlier.bus}, or end them (headway cancel --bus {earlier.bus} --job {batch}) and use --force"
+    )
+
+
 def _nothing_to_do(loaded: Loaded, book: Book, callbacks: Iterable[Callback], folder: BatchFolder) -> Result:
     teller = Callbacks(callbacks)
     teller.tell("on_start", loaded)
@@ -197,6 +206,8 @@ def _run_locked(
     descriptor: int,
 ) -> Result:
     earlier = folder.read_run()
+    if earlier is not None and not earlier.private and earlier.bus != options.bus and not options.selection.force:
+        raise BatchError(_elsewhere_text(loaded.name, earlier))
     with _portal_of(loaded, folder) as portal, _bus_of(loaded, options, descriptor) as (url, hub):
         # The tasks of a run that was killed are still on their bus, if that was not its own.
         resumed = earlier is not None and hub is None and not earlier.private and earlier.bus == url
@@ -271,13 +282,26 @@ def _bus_of(loaded: Loaded, options: Options, descriptor: int) -> Iterator[tuple
     slots = options.slots or (backend.slots if isinstance(backend, LocalBackend) else None)
     temporary = tempfile.mkdtemp(prefix="headway-batch-")
     try:
-        hub = PrivateHub(Path(temporary), slots, settings=PRIVATE, inherited=[descriptor])
+        # Its temporary files lie in its own folder, so that they go with it however it ends.
+        settings = PRIVATE | {"TMPDIR": temporary}
+        hub = PrivateHub(Path(temporary), slots, settings=settings, inherited=[descriptor])
         try:
             yield hub.wait_until_ready(START_PATIENCE), hub
         finally:
             hub.stop()
+            _end_runtime(Path(temporary))
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _end_runtime(folder: Path) -> None:
+    """End the runtime of a private hub that died before it could: a runtime outlives its hub, and its jobs with it."""
+    for file in folder.rglob("runtime.json"):
+        with suppress(OSError, ValueError, KeyError, psutil.Error):
+            data = json.loads(file.read_text())
+            # The number may be another process's by now: the time of its birth tells.
+            if abs(psutil.Process(int(data["pid"])).create_time() - float(data["created"])) < 1.0:
+                kill_tree(int(data["pid"]))
 
 
 async def check_needs(loaded: Loaded, book: Book, bus: Bus, private: bool) -> None:
