@@ -11,6 +11,7 @@ Three kinds of open business, each repeated until it is settled:
 
 from __future__ import annotations
 
+import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -99,7 +100,10 @@ class Core:
     waiting_weight: int = 0
     over: BusError | None = None
     counters: dict[str, int] = field(default_factory=dict)
-    _number: int = 0
+    _number: int = field(default_factory=lambda: secrets.randbits(40))
+    """Of the last request. It begins anywhere: an answer to an earlier process of the same name, which may still be on its
+    way, must not be taken for one of ours."""
+
     _again_at: dict[str, float] = field(default_factory=dict)
     _awaits: deque[list[TaskId]] = field(default_factory=deque)
     _awaits_open: dict[int, list[TaskId]] = field(default_factory=dict)
@@ -300,11 +304,11 @@ class Core:
         self.waiting_weight -= sum(unit.weight for unit in units)
         return units
 
-    def _dispatch(self, units: list[Unit], now: float) -> list[Effect]:
+    def _dispatch(self, units: list[Unit], now: float, *, awaited: bool = False) -> list[Effect]:
         number = self._next_number()
         self.submits.first = number
         message, frames = submit_message(number, units, self.inline)
-        for unit in units:
+        for unit in units if not awaited else ():
             for (task, _data), handle in zip(unit.tasks, unit.handles, strict=True):
                 self._add_awaited(task, handle)
         batch = self.submits.add(Parcel(units, message, frames), sum(unit.weight for unit in units))
@@ -359,12 +363,9 @@ class Core:
                 self._drop_awaited(unit)
             return [NotAdmitted(unit, error) for unit in units]
         middle = len(units) // 2
-        return self._dispatch_again(units[:middle], now) + self._dispatch_again(units[middle:], now)
-
-    def _dispatch_again(self, units: list[Unit], now: float) -> list[Effect]:
-        for unit in units:
-            self._drop_awaited(unit)
-        return self._dispatch(units, now)
+        # Their tasks are awaited already, but for those of which the end was heard meanwhile: it is told once.
+        parts = (units[:middle], units[middle:])
+        return [effect for part in parts for effect in self._dispatch(part, now, awaited=True)]
 
     # -------------------------------------------------------------------------------------------- awaited tasks
 

@@ -250,10 +250,8 @@ class Controller:
         if not self._unstored.is_empty():
             # A repeated report, or an answer, may be about an end that an earlier write was to store and did not.
             self._keep_back(follow)
-        for (name, accepted), there in zip(follow.accepted, follow.known, strict=True):
-            # What was there may have been taken back since. Not answering lets the client say it once more.
-            if all(self.life.status(task_id) is not None for task_id in there):
-                self.turn.send(name, accepted)
+        for name, accepted in follow.accepted:
+            self.turn.send(name, accepted)
         if known:
             self._on_known(known, now)
         tasks = self.state.tasks
@@ -307,17 +305,22 @@ class Controller:
         begun = [task for task in tasks if isinstance(task.state, Assigned | Running)]
         self.assignments.stop(begun, "the submission could not be stored")
         self.life.discard(tasks, now)
+        repeating = {name, *self._leave_unanswered({task.id for task in tasks})}
         for task in tasks:
-            others = [each for each in task.watchers if each != name and not self._will_repeat(each, task.id)]
+            others = [each for each in task.watchers if each not in repeating]
             self.turn.effects += [ReadOutcomes(each, [task.id]) for each in others]
 
-    def _will_repeat(self, name: str, task_id: TaskId) -> bool:
-        """Whether that client has submitted the task as well and has no answer: it will submit it once more."""
-        return any(
-            task_id in there and client == name
-            for follow in (*self.turn.waiting.values(), self.turn.due)
-            for (client, _), there in zip(follow.accepted, follow.known, strict=True)
-        )
+    def _leave_unanswered(self, gone: set[TaskId]) -> list[str]:
+        """Who has submitted one of these as well is not told that it is accepted, and will submit it once more."""
+        names = []
+        for follow in (*self.turn.waiting.values(), self.turn.due):
+            entries = list(zip(follow.accepted, follow.new, follow.known, strict=True))
+            kept = [entry for entry in entries if gone.isdisjoint(entry[2])]
+            names += [name for (name, _), _, there in entries if not gone.isdisjoint(there)]
+            follow.accepted = [accepted for accepted, _, _ in kept]
+            follow.new = [new for _, new, _ in kept]
+            follow.known = [there for _, _, there in kept]
+        return names
 
     def _keep_back(self, follow: FollowUp) -> None:
         """Say this only when what could not be stored is."""

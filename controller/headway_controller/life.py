@@ -347,12 +347,14 @@ class Life:
         """The runtime's word on the present attempt. The caller has fenced older ones and freed the runtime."""
         if ended.end == AttemptEnd.SUCCEEDED:
             self._end(task, "succeed", Status.SUCCEEDED, now, result=result, seconds=ended.seconds)
-        elif task.cancelling or ended.end == AttemptEnd.CANCELLED:
+        elif task.cancelling:
             self._end(task, "cancel", Status.CANCELLED, now, error=ErrorInfo(Reason.CANCELLED, "cancelled"))
         elif task.expiring and ended.end == AttemptEnd.RETURNED:
             self._expire(task, now)
-        elif ended.end == AttemptEnd.RETURNED:
-            self._tell(task, "returned", "given back unstarted", now)
+        elif ended.end in (AttemptEnd.RETURNED, AttemptEnd.CANCELLED):
+            # Stopped, and no client wanted that: its submission could not be stored, and was made once more.
+            how = "given back unstarted" if ended.end == AttemptEnd.RETURNED else "stopped, though nobody cancelled it"
+            self._tell(task, "returned", how, now)
             # Stored, because the next controller must not take the number of the attempt that follows for a stranger's.
             self.turn.store(self.update_of(task))
             self.requeue(task, "give_back", now)

@@ -173,7 +173,7 @@ class Reports:
             return
         if isinstance(task.state, Waiting | Queued):
             self.state.counters["reports.late"] += 1  # given up, but no other attempt has begun: the result is welcome
-            if ended.end in (AttemptEnd.RETURNED, AttemptEnd.LOST):
+            if ended.end in (AttemptEnd.RETURNED, AttemptEnd.LOST, AttemptEnd.CANCELLED):
                 return
         if ended.end != AttemptEnd.RETURNED:
             task.losses = 0

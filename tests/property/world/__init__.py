@@ -17,5 +17,6 @@ Over that world faults are poured; when they end, it must come to rest with ever
 ``plan``         what a seed decides: how large the world is, which work comes, which faults
 ``ledger``       what is seen from outside: executions, ends told, acceptances
 ``promises``     what must hold at the end
+``mutations``    defects put in on purpose: each must be found
 ``world``        all of it together
 """

@@ -7,14 +7,16 @@ import os
 import sys
 import time
 from collections import Counter
+from functools import partial
 from multiprocessing import Pool
 
+from .mutations import FAULTS, MUTATIONS
 from .world import BrokenPromise, World
 
 
-def run_one(seed: int) -> tuple[int, str, Counter[str]]:
+def run_one(seed: int, mutation: str = "") -> tuple[int, str, Counter[str]]:
     """The world of a seed: what is broken in it (empty: nothing), and its totals."""
-    world = World(seed)
+    world = World(seed, refine=MUTATIONS[mutation], faults=FAULTS.get(mutation, ())) if mutation else World(seed)
     try:
         world.run()
     except BrokenPromise as error:
@@ -29,6 +31,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--trace", action="store_true", help="print everything that happens in it")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--mutation", default="", choices=["", *MUTATIONS], help="put this defect in")
     parser.add_argument("--failures", type=int, default=5, help="stop after so many broken worlds")
     arguments = parser.parse_args()
     if os.environ.get("PYTHONHASHSEED") != "0":
@@ -39,16 +42,18 @@ def main() -> int:
         World(arguments.seed, tracing=arguments.trace).run()
         print(f"seed {arguments.seed}: every promise was kept")
         return 0
-    return run_many(range(arguments.first, arguments.first + arguments.seeds), arguments.jobs, arguments.failures)
+    seeds = range(arguments.first, arguments.first + arguments.seeds)
+    return run_many(seeds, arguments.jobs, arguments.failures, arguments.mutation)
 
 
-def run_many(seeds: range, jobs: int, most_failures: int) -> int:
+def run_many(seeds: range, jobs: int, most_failures: int, mutation: str = "") -> int:
     """Run worlds, print what is broken as it is found, and the totals at the end."""
     begun = time.monotonic()
     totals: Counter[str] = Counter()
     failed: list[int] = []
     with Pool(jobs) as pool:
-        runs = pool.imap_unordered(run_one, seeds, chunksize=8) if jobs > 1 else map(run_one, seeds)
+        one = partial(run_one, mutation=mutation)
+        runs = pool.imap_unordered(one, seeds, chunksize=8) if jobs > 1 else map(one, seeds)
         for seed, text, found in runs:
             totals += found
             if text:

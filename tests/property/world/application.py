@@ -114,6 +114,7 @@ class ClientPart:
         self._perform(self.core.watch(task, self._wait(task), self.now()))
 
     def cancel(self, tasks: list[TaskId]) -> None:
+        self.world.ledger.cancelled.update(tasks)
         self._ask(lambda request: Cancel(request, tasks))
 
     def drain(self, runtime: str, resume: bool) -> None:

@@ -33,6 +33,7 @@ class Holder:
         """The runtime does not listen any more."""
         self.running: Execution | None = None
         self.behaviour: Behaviour | None = None
+        self.slots = 0.0
         self._said_at = 0.0
         self._life = runtime.process.life
 
@@ -59,7 +60,9 @@ class Holder:
         """The user's code starts."""
         world = self.world
         self.behaviour = behaviour = world.plan.behave(attempt.spec.options, world.random)
-        self.running = world.ledger.begun(attempt.key, self.runtime.name, world.timeline.now)
+        self.slots = attempt.spec.options.requirements.slots
+        self.running = world.ledger.begun(attempt.key, self.runtime.name, self._life, world.timeline.now)
+        world.ledger.occupies(self.running, self.runtime.occupied(), self.runtime.slots)
         if world.tracing:
             world.trace(self.runtime.name, f"begins {self.running} as {behaviour}")
         return behaviour

@@ -42,6 +42,7 @@ class BrokerPart:
         self.process = process
         self.local: LocalWire | None = None
         self.connections: dict[bytes, Connection] = {}
+        self.refused = 0
         self._clock_offset = 0.0
         self._ticked = 0.0
         process.parts.append(self)
@@ -54,6 +55,8 @@ class BrokerPart:
         self.connections = {}
         self.local = None
         self.core = Broker(self.world.token(), self.now())
+        self.world.refine(self.core)
+        self.refused = 0
         self._ticked = self.now()
         self._tick()
 
@@ -95,6 +98,7 @@ class BrokerPart:
             if connection is None:
                 self.perform(self.core.on_unreachable(route, self.now()))
             elif len(connection.down) >= self.world.network.high_water:
+                self.refused += 1
                 self.world.network.count("deliveries refused")
                 self.perform(self.core.on_full(delivery, self.now()))
             else:
@@ -218,7 +222,7 @@ class ControllerPart:
         patience = core.heartbeat * (core.fleet.missed + 0.5)
         core.restore(found, statuses, now, now + patience, self.world.disk.roster)
         core.on_cut()
-        self.world.ledger.controller_started(self.world.timeline.now)
+        self.world.ledger.controller_started(self.world.timeline.now, self.world.disk.roster)
         self._finish()
 
     def stop(self) -> None:

@@ -12,11 +12,14 @@ from typing import Any
 
 from headway_bus.ids import AttemptKey, TaskId, short_text
 from headway_bus.messages import Assign, Message, Registered, Report, Settled, TasksEnded
-from headway_bus.records import AttemptEnd, Outcome, Reason
+from headway_bus.records import AttemptEnd, Outcome, Reason, Status
 
 from .disk import Disk
 
 End = tuple[str, int, bytes]
+
+RETURN_SECONDS = 5.0
+"""For which a new controller waits for the runtimes of its predecessor: as long as for a heartbeat that is missed."""
 
 
 @dataclass(slots=True)
@@ -27,6 +30,8 @@ class Execution:
     task: TaskId
     attempt: int
     runtime: str
+    life: int
+    """Which of the processes of that name."""
     begin: float
     end: float | None = None
 
@@ -48,23 +53,23 @@ class Ledger:
     present_attempt: Callable[[TaskId], int]
     """The number of the attempt that the living controller takes for the present one; 0: it does not know the task."""
 
-    is_recovering: Callable[[], bool]
-    """Whether the living controller still waits for runtimes to say what they hold."""
-
     broken: list[str] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
     executions: dict[TaskId, list[Execution]] = field(default_factory=lambda: defaultdict(list))
     accepted: set[TaskId] = field(default_factory=set)
+    cancelled: set[TaskId] = field(default_factory=set)
+    """Somebody asked for that."""
+
+    idempotent: set[TaskId] = field(default_factory=set)
+    """A second copy of these may run beside the first."""
+
     told: dict[TaskId, End] = field(default_factory=dict)
     memory_lost: bool = False
     """A store in memory has gone with its controller."""
 
     _lost: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _registered: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    _controllers: list[float] = field(default_factory=list)
-    _recovering_at: dict[tuple[TaskId, int, str], tuple[float, ...]] = field(default_factory=dict)
-    """Assignments that a controller made while it still waited for runtimes, with the start of that controller."""
-
+    _controllers: list[tuple[float, list[str]]] = field(default_factory=list)
     _forgotten: set[tuple[str, TaskId, int]] = field(default_factory=set)
     _assigned: dict[tuple[TaskId, int, str], float] = field(default_factory=dict)
     _reports: dict[tuple[str, int], list[AttemptKey]] = field(default_factory=dict)
@@ -72,21 +77,30 @@ class Ledger:
 
     # -------------------------------------------------------------------------------------- executions
 
-    def begun(self, key: AttemptKey, runtime: str, now: float) -> Execution:
+    def begun(self, key: AttemptKey, runtime: str, life: int, now: float) -> Execution:
         """The user's code of this attempt starts: nothing of the same task may run elsewhere (I3)."""
         task, attempt = key
         self._numbers += 1
-        execution = Execution(self._numbers, task, attempt, runtime, now)
+        execution = Execution(self._numbers, task, attempt, runtime, life, now)
         for earlier in self.executions[task]:
+            same = (earlier.attempt, earlier.runtime, earlier.life) == (attempt, runtime, life)
+            was_forgotten = (runtime, task, attempt) in self._forgotten
+            if same and not was_forgotten and not self.memory_lost:
+                self.broken.append(f"{execution} began, and so did {earlier} before: one attempt runs once")
             if earlier.end is not None:
                 continue
             # An old attempt may begin late, where its runtime stood still: then it is that one that was given up.
             old, new = (execution, earlier) if attempt < earlier.attempt else (earlier, execution)
-            if not self._is_given_up(old, new):
+            if task not in self.idempotent and not self._is_given_up(old, new):
                 self.broken.append(f"{execution} began at {now:.3f} while {earlier} still ran, which nobody gave up")
         self.executions[task].append(execution)
         self.counters["executions"] += 1
         return execution
+
+    def occupies(self, execution: Execution, occupied: float, slots: float) -> None:
+        """With this execution so many slots of a runtime are in use (I5)."""
+        if occupied > slots + 1e-6:
+            self.broken.append(f"with {execution} {occupied:g} slots are in use of {slots:g}")
 
     def over(self, execution: Execution, now: float) -> None:
         execution.end = now
@@ -96,10 +110,10 @@ class Ledger:
         since, until = self._assigned_at(old), self._assigned_at(new)
         if any(since <= lost for lost in self._lost[old.runtime]):
             return True
-        for start in self._controllers:
-            was_waited_for = start in self._recovering_at.get(_key_of(new), ())
+        for start, roster in self._controllers:
             has_come_back = any(start <= when <= until for when in self._registered[old.runtime])
-            if since < start <= until and not was_waited_for and not has_come_back:
+            was_waited_for = until - start >= RETURN_SECONDS or old.runtime not in roster
+            if since < start <= until and was_waited_for and not has_come_back:
                 return True
         return False
 
@@ -108,8 +122,9 @@ class Ledger:
 
     # -------------------------------------------------------------------------------------- the controller
 
-    def controller_started(self, now: float) -> None:
-        self._controllers.append(now)
+    def controller_started(self, now: float, roster: list[str]) -> None:
+        """``roster``: the runtimes that its predecessor had."""
+        self._controllers.append((now, roster))
         self._reports.clear()
 
     def registered(self, runtime: str, now: float) -> None:
@@ -132,9 +147,9 @@ class Ledger:
         if isinstance(message, Assign):
             for group in message.groups:
                 for task, attempt, _ in group.attempts:
+                    if group.options.idempotent:
+                        self.idempotent.add(task)
                     self._assigned.setdefault((task, attempt, target), now)
-                    if self.is_recovering():
-                        self._recovering_at.setdefault((task, attempt, target), (self._controllers[-1],))
         elif isinstance(message, Registered):
             self._forgotten |= {(target, task, attempt) for task, attempt in message.forget}
         elif isinstance(message, TasksEnded):
@@ -177,6 +192,11 @@ class Ledger:
             if task in self.accepted and not self.memory_lost:
                 self.broken.append(f"{short_text(task)} was accepted, and a client is told that it is not known")
             return
+        if outcome.status is Status.CANCELLED and task not in self.cancelled:
+            self.broken.append(f"{short_text(task)} was cancelled, and nobody asked for it")
+        origin = f"{short_text(task)}/{outcome.attempt} on {outcome.runtime},".encode()
+        if outcome.status is Status.SUCCEEDED and not data.startswith(origin):
+            self.broken.append(f"{origin.decode()} is said to have returned {data[:80]!r}")
         end = (str(outcome.status), outcome.attempt, data)
         if self.told.setdefault(task, end) != end and not self.memory_lost:
             self.broken.append(f"two ends were told of {short_text(task)}: {self.told[task]} and {end}")

@@ -76,6 +76,11 @@ class RuntimePart:
     def validate(self) -> None:
         self.core.validate()
 
+    def occupied(self) -> float:
+        """Slots of what runs, down to the last process that was left behind."""
+        holders = [*self.children.values(), *self.commands.values()]
+        return sum(each.slots for each in holders if each.running is not None)
+
     # -------------------------------------------------------------------------------------- the link's calls
 
     def on_up(self, welcome: Welcome) -> None:

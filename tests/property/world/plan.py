@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -74,7 +75,8 @@ class Plan:
     faults: list[tuple[float, str]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, seed: int) -> Plan:
+    def of(cls, seed: int, faults: Sequence[str] = ()) -> Plan:
+        """The plan of a seed; with ``faults`` many of these, and no others."""
         random = Random(seed)
         plan = cls(seed)
         plan.seconds = random.choice([4.0, 10.0, 20.0, 35.0])
@@ -85,7 +87,7 @@ class Plan:
         plan.tasks = random.choice([3, 8, 15, 30])
         plan.latency = random.choice([0.0003, 0.002, 0.02])
         plan.commit_seconds = random.choice([0.001, 0.01, 0.1])
-        if random.random() < 0.15:
+        if "full queues" in faults or random.random() < 0.15:
             plan.high_water = random.randint(2, 8)
         if random.random() < 0.05:
             plan.max_tasks = random.randint(3, 10)
@@ -94,6 +96,10 @@ class Plan:
         # A few kinds at a time: rare ones meet each other more often so.
         chosen = random.sample(kinds, random.randint(2, 8))
         weights = [FAULTS[kind] for kind in chosen]
+        if faults:
+            plan.durability, count = "normal", 12
+            chosen = [kind for kind in faults if kind in FAULTS]
+            weights = [FAULTS[kind] for kind in chosen]
         times = sorted(random.uniform(0.0, plan.seconds) for _ in range(count))
         plan.faults = [(when, random.choices(chosen, weights)[0]) for when in times]
         return plan
@@ -120,6 +126,7 @@ class Plan:
             delay=random.uniform(0.1, 4.0) if random.random() < 0.1 else 0.0,
             timeout_start=random.uniform(0.5, 8.0) if random.random() < 0.1 else 0.0,
             timeout_run=random.uniform(0.2, 3.0) if is_hanging or random.random() < 0.1 else 0.0,
+            idempotent=target == "work:long" and random.random() < 0.3,
             grace=random.choice([0.1, 1.0]),
         )
 

@@ -77,6 +77,8 @@ def broken(world: World) -> list[str]:
     """What is wrong with a world at rest."""
     found = [*world.ledger.broken, *world.disk.repeated_ends]
     found += _wrong_slots(world) + _wrong_tasks(world)
+    if world.broker.refused != world.broker.core.state.counters["refused.full"]:
+        found.append(f"the broker refused {world.broker.refused} messages and counted others (I4)")
     scheduler = world.controller.core.scheduler
     if scheduler.queued:
         found.append(f"the scheduler counts {scheduler.queued} tasks that do not exist")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from types import SimpleNamespace
 from typing import Any
 
+from headway import core as client_core
 from headway_bus import handover
 from headway_bus.ids import TaskId
 from headway_bus.records import Code
@@ -44,14 +45,16 @@ class BrokenPromise(AssertionError):
 class World:
     """All parts of one world."""
 
-    def __init__(self, seed: int, *, tracing: bool = False, refine: Refinement | None = None) -> None:
-        self.plan = plan = Plan.of(seed)
+    def __init__(
+        self, seed: int, *, tracing: bool = False, refine: Refinement | None = None, faults: Sequence[str] = ()
+    ) -> None:
+        self.plan = plan = Plan.of(seed, faults)
         self.tracing = tracing
         self.random = Random(seed * 2 + 1)
         self.timeline = Timeline()
         self.network = Network(self.timeline, self.random, plan.latency, plan.high_water)
         self.disk = Disk()
-        self.ledger = Ledger(self.disk, plan.durability, self._present_attempt, self._is_recovering)
+        self.ledger = Ledger(self.disk, plan.durability, self._present_attempt)
         self.refused: dict[TaskId, str] = {}
         """Tasks that the bus refused, and that nobody handed in again."""
         self.wall_shift = 0.0
@@ -59,7 +62,8 @@ class World:
         """Faults have ended."""
         self._refine = refine
         # The hand-overs begin to count anywhere; here the seed decides where, or no world could be seen again.
-        handover.secrets = SimpleNamespace(randbits=self.random.getrandbits)  # type: ignore[attr-defined]
+        seeded = SimpleNamespace(randbits=self.random.getrandbits)
+        handover.secrets = client_core.secrets = seeded  # type: ignore[attr-defined]
         self.processes: list[Process] = []
         hub = self._process("broker")
         self.broker = BrokerPart(self, hub)
@@ -85,9 +89,6 @@ class World:
         if known is None or (known.over >= known.attempt and not isinstance(known.state, Ended)):
             return 0
         return known.attempt
-
-    def _is_recovering(self) -> bool:
-        return self.controller.now() < self.controller.core.life.recovering_until
 
     def wall(self) -> float:
         """Unix time, as the machines believe it."""
