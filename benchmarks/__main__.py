@@ -11,9 +11,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import resource
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +25,7 @@ from benchmarks.placement import cost
 
 from headway.bench import loads, machine
 from headway.bench.figures import Figure, figure, number, percentile
-from headway.bench.plant import ONE_PROCESS, SEPARATE, Plant
+from headway.bench.plant import ONE_PROCESS, SEPARATE, Plant, spent
 from headway.bench.report import QUICK, Extent, measure
 from headway_bus import loops
 
@@ -79,6 +81,7 @@ def rows_of(layout: str) -> dict[str, Row]:
     return {
         "mapped": Row("no-op tasks, mapped", "tasks/s", "≥ 0.40", True, layout),
         "single": Row("no-op tasks one by one, 2,000 open", "tasks/s", "≥ 0.50", True, layout),
+        "processor": Row("no-op tasks, mapped: processor time, all processes", "µs a task", "", False, layout),
         "p50": Row("one task at a time, p50", "ms", "≤ 1.5", False, layout),
         "p99": Row("one task at a time, p99", "ms", "≤ 2", False, layout),
     }
@@ -114,12 +117,15 @@ async def _warm_up(plant: Plant) -> None:
 
 async def _once(plant: Plant, extent: Extent, few: int) -> Rates:
     async with loads.connected(plant) as bus:
+        before, own = plant.processor_seconds(), time.process_time()
         mapped = extent.tasks / await loads.map_all(bus, extent.tasks)
+        used = sum(spent(before, plant.processor_seconds()).values()) + time.process_time() - own
         single = few / await loads.submit_each(bus, few)
         await asyncio.sleep(0.5)
         trips = await loads.round_trips(bus, extent.trips)
     return {
         "mapped": mapped,
+        "processor": 1e6 * used / extent.tasks,
         "single": single,
         "p50": 1e3 * percentile(trips, 0.5),
         "p99": 1e3 * percentile(trips, 0.99),
@@ -127,15 +133,24 @@ async def _once(plant: Plant, extent: Extent, few: int) -> Rates:
 
 
 def _once_bare(run: Ceiling, extent: Extent, few: int, one_process: bool) -> Rates:
+    before = _processor_seconds()
     mapped = run(2 * extent.tasks, 5_000, 100, one_process)
+    used = _processor_seconds() - before
     single = run(few, loads.WINDOW, 1, one_process)
     trips = run(extent.trips, 1, 1, one_process)
     return {
         "mapped": mapped["tasks_per_second"],
+        "processor": 1e6 * used / (2 * extent.tasks),
         "single": single["tasks_per_second"],
         "p50": trips["round_trip_p50_us"] / 1e3,
         "p99": trips["round_trip_p99_us"] / 1e3,
     }
+
+
+def _processor_seconds() -> float:
+    """Of this process and of all that it has started and seen the end of."""
+    parts = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return sum(part.ru_utime + part.ru_stime for part in parts)
 
 
 def payloads(extent: Extent) -> Row:
