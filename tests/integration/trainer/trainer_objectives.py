@@ -1,0 +1,17 @@
+"""Objectives as users write them; the runtimes of the tests import this module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def bowl(x: float, y: float) -> float:
+    return (x - 1) ** 2 + (y + 2) ** 2
+
+
+def fussy(n: int, folder: str) -> dict[str, object]:
+    with (Path(folder) / f"{n}").open("a") as stream:
+        stream.write("ran\n")
+    if n % 3 == 0:
+        raise ValueError(f"{n} is not to my taste")
+    return {"loss": float(n), "note": f"tried {n}"}

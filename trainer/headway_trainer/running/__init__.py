@@ -1,0 +1,11 @@
+"""Training and searching on a bus.
+
+::
+
+    job        what is to be trained, checked
+    trial      what runs on a runtime; numpy and no more
+    drive      a study and what runs its trials, until it is done
+    searching  search: any task as an objective
+    training   train: a file of series
+    report     results.json and forecasts.csv
+"""

@@ -1,0 +1,220 @@
+"""``train``: for every series of a file the models, their parameters, a forecast with honest metrics.
+
+Where a trial costs little a whole study is one task, else each trial is one: a task costs the bus about a millisecond.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headway_bus.errors import TaskError
+from headway_trainer.errors import TrainerError
+from headway_trainer.models.registry import find_model
+from headway_trainer.running import report as reports
+from headway_trainer.running.drive import Told, drive, finished
+from headway_trainer.running.job import Job
+from headway_trainer.running.searching import told, value_of
+from headway_trainer.running.trial import run_trial
+from headway_trainer.series import check_leaks, read_series
+from headway_trainer.series.record import REFUSED, SHORT, Series
+from headway_trainer.studies.log import StudyLog
+from headway_trainer.studies.space import Fixed
+from headway_trainer.studies.study import DONE, Study, Trial
+
+if TYPE_CHECKING:
+    from headway import Bus
+
+HOME = "headway_trainer.running.trial"
+JOB = "train"
+CHEAP = 0.005
+"""Seconds of a trial below which a study is one task."""
+
+SERIES_AT_ONCE = 64
+"""Series whose tasks are on the bus at the same time: enough for many runtimes, and few enough to be soon cancelled."""
+
+Progress = Callable[[int, int], None]
+"""Called with trials done and trials in all."""
+
+
+@dataclass
+class Training:
+    """A job under way: its parts that every series needs."""
+
+    bus: Bus
+    job: Job
+    folder: Path | None
+    whole: bool
+    progress: Progress
+    total: int
+    done: int = 0
+    gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SERIES_AT_ONCE))
+
+    def count(self, trials: int) -> None:
+        self.done += trials
+        self.progress(self.done, self.total)
+
+
+async def train(
+    bus: Bus, job: Job | dict[str, Any], *, folder: Path | str | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Train a job and return its results as plain data; with ``folder`` also write them there, with the studies' logs.
+
+    A folder that has logs of the same job is gone on with. Raises TrainerError before anything runs for whatever is
+    wrong with the job or the file as a whole; a bad series has its status and reasons in the results instead.
+    """
+    checked = job if isinstance(job, Job) else Job.from_plain(job)
+    place = Path(folder) if folder is not None else None
+    series, warnings = await asyncio.to_thread(prepare, checked)
+    if place is not None:
+        keep_job(checked, place)
+    usable = [one for one in series if one.status not in (REFUSED, SHORT)]
+    total = len(usable) * sum(_studied(checked, model) for model in checked.models)
+    whole = await asyncio.to_thread(_whole_studies, checked, usable)
+    training = Training(bus, checked, place, whole, progress or _silent, total)
+    rows = await asyncio.gather(*(_row(training, number, one) for number, one in enumerate(series)))
+    results = reports.results(checked, list(rows), warnings)
+    if place is not None:
+        reports.write(results, place, checked)
+    return results
+
+
+def _silent(_done: int, _total: int) -> None:
+    """Nobody looks."""
+
+
+def prepare(job: Job) -> tuple[list[Series], list[str]]:
+    """Read the file and refuse what cannot be trained at all; the series, and warnings about the whole."""
+    series = read_series(job.path, job.columns, job.policies)
+    if all(one.status == REFUSED for one in series):
+        raise TrainerError(f"{job.path}: no series can be trained. {series[0].label}: {series[0].reasons[-1]}")
+    warnings = check_leaks(series, [str(one) for one in job.columns.features])
+    if warnings and job.leaks == "refuse":
+        raise TrainerError(f"job.features: {warnings[0]}. Leave them out, or set leaks = 'warn'")
+    if job.columns.features and not any(find_model(model).uses_features for model in job.models):
+        warnings.append(f"features are given, and none of {', '.join(job.models)} uses any")
+    return series, warnings
+
+
+def keep_job(job: Job, folder: Path) -> None:
+    """Write ``job.json``, or see that the one which is there says the same."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, text = folder / "job.json", json.dumps(job.plain(), indent=2, sort_keys=True) + "\n"
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise TrainerError(f"{folder}: it holds the results of another job; give another folder")
+    path.write_text(text, encoding="utf-8")
+
+
+def _studied(job: Job, model: str) -> int:
+    """Trials that a study of this model has; 0 where nothing is left to search."""
+    size = job.space(model).size
+    return 0 if size == 1 or not job.trials else min(job.trials, size or job.trials)
+
+
+def _whole_studies(job: Job, usable: list[Series]) -> bool:
+    """Whether a study is one task: as the job says, or by the time of one trial of each model on the longest series."""
+    if job.granularity != "auto" or not usable:
+        return job.granularity != "trial"
+    longest = max(usable, key=lambda one: len(one.values))
+    began = time.perf_counter()
+    for model in job.models:
+        values = Study(job.space(model), engine="random", trials=1).ask()
+        params = values.values if values else {}
+        run_trial(model, params, longest.values, longest.features, job.settings)
+    return (time.perf_counter() - began) / len(job.models) < CHEAP
+
+
+async def _row(training: Training, number: int, series: Series) -> dict[str, Any]:
+    """One series from its studies to its forecast. What goes wrong with it is its own status and stops no other."""
+    if series.status == REFUSED:
+        return reports.row(series, [])
+    async with training.gate:
+        if series.status == SHORT:
+            return reports.row(series, [await _forecast(training, "Naive", {}, series)])
+        try:
+            models = [await _model(training, number, model, series) for model in training.job.models]
+        except TaskError as failed:
+            return reports.row(series, [], failed=str(failed))
+    return reports.row(series, models, training.job.metric)
+
+
+async def _model(training: Training, number: int, model: str, series: Series) -> dict[str, Any]:
+    trials = _studied(training.job, model)
+    params = _fixed(training.job, model)
+    told_of: list[dict[str, Any]] = []
+    if trials:
+        study = await _study(training, number, model, series)
+        params = study.best.values if study.best else params
+        told_of = [{"number": t.number, "status": t.status, "loss": t.loss, "reason": t.reason} for t in study.trials]
+    found = await _forecast(training, model, params, series)
+    return found | {"trials": told_of}
+
+
+def _fixed(job: Job, model: str) -> dict[str, Any]:
+    """What is not searched; the model has its own defaults for the rest."""
+    return {name: one.value for name, one in job.space(model).dimensions.items() if isinstance(one, Fixed)}
+
+
+async def _forecast(training: Training, model: str, params: dict[str, Any], series: Series) -> dict[str, Any]:
+    options = training.bus.options(job=JOB, name=f"forecast {series.label}", idempotent=True, meta={"model": model})
+    arguments = (model, params, series.values, series.features, training.job.settings)
+    found: dict[str, Any] = await value_of(await options.submit(f"{HOME}:run_forecast", *arguments))
+    return found
+
+
+async def _study(training: Training, number: int, model: str, series: Series) -> Study:
+    job = training.job
+    path = training.folder / "studies" / f"{number:05d}-{model.replace(':', '.')}.jsonl" if training.folder else None
+    if path is not None and path.exists() and path.stat().st_size:
+        study = await asyncio.to_thread(Study.load, path)
+    else:
+        name = f"{series.key}/{model}"
+        options = {"engine": job.engine, "trials": job.trials, "seed": job.seed, "mode": job.mode}
+        study = Study(job.space(model), series=name, batch=job.parallel, path=path, **options)  # type: ignore[arg-type]
+    before = finished(study)
+    training.count(before)
+    with study:
+        if not training.whole:
+            await _by_trials(training, study, model, series)
+            return study
+    if not study.done:
+        study = await _as_a_whole(training, study, model, series, path)
+        training.count(finished(study) - before)
+    return study
+
+
+async def _by_trials(training: Training, study: Study, model: str, series: Series) -> None:
+    options = training.bus.options(job=JOB, name=f"{model} {series.label}", max_losses=1, meta={"model": model})
+
+    async def run(trial: Trial) -> Told:
+        arguments = (model, trial.values, series.values, series.features, training.job.settings)
+        return told(await value_of(await options.submit(f"{HOME}:run_trial", *arguments)))
+
+    await drive(study, run, training.job.parallel, lambda _study, _trial: training.count(1))
+
+
+async def _as_a_whole(training: Training, study: Study, model: str, series: Series, path: Path | None) -> Study:
+    options = training.bus.options(job=JOB, name=f"{model} {series.label}", idempotent=True, meta={"model": model})
+    before = study.state()
+    arguments = (model, before, series.values, series.features, training.job.settings)
+    state = await value_of(await options.submit(f"{HOME}:run_study", *arguments))
+    if path is not None:
+        log = StudyLog(path)
+        known = {json.dumps(record, sort_keys=True) for record in before}
+        for record in state:
+            if json.dumps(record, sort_keys=True) not in known:
+                log.append(record)
+        log.close()
+    return await asyncio.to_thread(Study.load, state)
+
+
+def trials_done(results: dict[str, Any]) -> int:
+    """Trials with a loss in the results of a job."""
+    return sum(
+        trial["status"] == DONE for row in results["series"] for model in row["models"] for trial in model["trials"]
+    )

@@ -1,0 +1,74 @@
+"""What runs on a runtime: one trial, one whole study, and the forecast at the end. It imports numpy and no more.
+
+Only a whole study with the engine hyperopt loads hyperopt there, because its suggestions are made beside the trials.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from headway_trainer import metrics
+from headway_trainer.errors import SeriesRefused, TrainerError
+from headway_trainer.models.registry import make_model
+from headway_trainer.validation import LEGACY, Validation, rounded, validate
+
+Plain = dict[str, Any]
+
+
+def run_trial(model: str, params: Plain, values: Any, features: Any, settings: Plain) -> Plain:
+    """Validate one model with one set of parameters. ``loss`` is None where the metric has no value; then a reason."""
+    found = _validated(model, params, values, features, settings)
+    value = found.metrics[settings["metric"]]
+    if value is None:
+        reason = next((one for one in found.warnings if one.startswith(settings["metric"])), "the metric has no value")
+        return {"loss": None, "reason": reason}
+    return {"loss": metrics.loss_of(settings["metric"], value), "metrics": found.metrics}
+
+
+def run_study(model: str, state: list[Plain], values: Any, features: Any, settings: Plain) -> list[Plain]:
+    """All trials that are left of a study, one after the other; its state afterwards."""
+    from headway_trainer.studies.study import Study
+
+    study = Study.load(state)
+    while (trial := study.ask()) is not None:
+        try:
+            found = run_trial(model, trial.values, values, features, settings)
+            study.tell(trial.number, found["loss"], reason=found.get("reason", ""))
+        except (SeriesRefused, TrainerError, ArithmeticError) as error:
+            study.tell(trial.number, reason=str(error))
+    return study.state()
+
+
+def run_forecast(model: str, params: Plain, values: Any, features: Any, settings: Plain) -> Plain:
+    """Metrics and folds of the chosen model, and its forecast after all points have been learnt."""
+    y = np.asarray(values, dtype=np.float64)
+    found: Plain = {"model": model, "params": params, "metrics": {}, "folds": [], "warnings": []}
+    try:
+        validation = _validated(model, params, y, features, settings)
+        found |= {"metrics": validation.metrics, "warnings": validation.warnings}
+        found["folds"] = [{"cut": fold.cut, "predicted": fold.predicted} for fold in validation.folds]
+    except SeriesRefused as refused:
+        found["warnings"] = [str(refused)]
+    known = None if features is None else np.asarray(features, dtype=np.float64)
+    fitted = make_model(model, params).fit(y, known)
+    horizon = settings["horizon"]
+    predicted = fitted.predict(horizon, None if known is None else np.repeat(known[-1:], horizon, axis=0))
+    found["params"] = fitted.params
+    found["forecast"] = [float(one) for one in (rounded(predicted) if settings["validation"] == LEGACY else predicted)]
+    return found
+
+
+def _validated(model: str, params: Plain, values: Any, features: Any, settings: Plain) -> Validation:
+    return validate(
+        model,
+        params,
+        np.asarray(values, dtype=np.float64),
+        horizon=settings["horizon"],
+        names=settings["metrics"],
+        folds=settings["folds"],
+        season=settings["season"],
+        features=None if features is None else np.asarray(features, dtype=np.float64),
+        validation=settings["validation"],
+    )
