@@ -17,15 +17,14 @@ from headway_controller.copies import Copies, is_copy
 from headway_controller.life import Life
 from headway_controller.placement import Scheduler
 from headway_controller.state import (
+    NOT_GIVEN_OUT,
     Assigned,
     Bytes,
     ControllerState,
     Ended,
-    Queued,
     Running,
     Runtime,
     Task,
-    Waiting,
     is_present,
 )
 from headway_controller.store.protocol import AppendLogs
@@ -156,7 +155,7 @@ class Reports:
             runtime.digest ^= digest_of(*key)
         runtime.ending.pop(key, None)
         task = self.state.tasks.get(ended.task)
-        if task is not None and is_copy(task, name, ended.attempt):
+        if task is not None and task.copy is not None and is_copy(task, name, ended.attempt):
             self.copies.on_copy_ended(task, ended, list(frames), now)
             return
         if (
@@ -169,9 +168,9 @@ class Reports:
             self.state.counters["reports.fenced"] += 1
             return
         task.over = ended.attempt
-        if self.copies.on_first_ended(task, ended, now):
+        if task.copy is not None and self.copies.on_first_ended(task, ended, now):
             return
-        if isinstance(task.state, Waiting | Queued):
+        if isinstance(task.state, NOT_GIVEN_OUT):
             self.state.counters["reports.late"] += 1  # given up, but no other attempt has begun: the result is welcome
             if ended.end in (AttemptEnd.RETURNED, AttemptEnd.LOST, AttemptEnd.CANCELLED):
                 return

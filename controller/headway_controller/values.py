@@ -36,6 +36,8 @@ def size_of(value: Value) -> int:
 def pack_outcome(outcome: Outcome, frames: list[Bytes]) -> Outcome:
     """The outcome as it travels."""
     result = outcome.result
-    if isinstance(result, Blob | int) or (isinstance(result, bytes) and len(result) <= INLINE_BYTES):
+    if type(result) is bytes and len(result) <= INLINE_BYTES:
+        return outcome
+    if isinstance(result, Blob | int):
         return outcome
     return msgspec.structs.replace(outcome, result=pack_value(result, frames))
