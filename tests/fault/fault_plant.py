@@ -199,15 +199,16 @@ class Plant:
             yield client
 
     def until_online(self, *names: str) -> None:
-        """Wait until the controller has all of these runtimes."""
+        """Wait until the controller answers and has all of these runtimes."""
         with self.asking() as bus:
 
-            def states() -> dict[str, str]:
+            def are_online() -> bool:
                 for process in (self.broker, self.controller):
                     assert process.is_running, f"{process.command[2]} has ended: {process.written()[-2000:]}"
-                return {each.info.name: each.state for each in bus.runtimes(timeout=5.0)}
+                states = {each.info.name: each.state for each in bus.runtimes(timeout=5.0)}
+                return all(states.get(name) == "online" for name in names)
 
-            until(f"{names} are online", lambda: all(states().get(name) == "online" for name in names))
+            until(f"{names} are online", are_online)
 
     def counters(self, who: str = "controller") -> dict[str, int]:
         with self.asking() as bus:
