@@ -146,6 +146,9 @@ class Peer:
         self._request = 0
         self.frames: list[bytes] = []
         self.name = ""
+        self.controller = b""
+        """As the broker said last."""
+
         self.waiting: list[tuple[bytes, m.Message, list[bytes]]] = []
 
     def __enter__(self) -> Self:
@@ -170,7 +173,10 @@ class Peer:
     def hear(self) -> tuple[bytes, m.Message, list[bytes]]:
         """The next message: from whom, what, its payload."""
         source, header, *frames = self.socket.recv_multipart()
-        return source, self._decoder.decode(header), frames
+        message = self._decoder.decode(header)
+        if isinstance(message, m.Welcome | m.ControllerChanged):
+            self.controller = message.controller
+        return source, message, frames
 
     def next(self, kind: type[Answer]) -> Answer:
         """The next message of this kind; others are kept for later."""
@@ -191,6 +197,11 @@ class Peer:
         welcome = self.next(m.Welcome)
         self.name = welcome.name
         return welcome
+
+    def await_controller(self, there: bool = True) -> None:
+        """Until the broker has said that there is a controller, or that there is none."""
+        while bool(self.controller) is not there:
+            self.waiting.append(self.hear())
 
     # -------------------------------------------------------------------------------------- asking
 

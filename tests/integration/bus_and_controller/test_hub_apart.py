@@ -23,12 +23,6 @@ def status_of(client: PlainClient, task: TaskId) -> Status:
     return client.ask(lambda request: m.AskTask(request, text_of(task)), m.TaskFound).task.status
 
 
-def await_controller(peer: PlainClient) -> None:
-    """Until the broker says that there is a controller."""
-    while not peer.next(m.ControllerChanged).controller:
-        pass
-
-
 def register_again(runtime: PlainRuntime, *held: Held) -> m.Registered:
     runtime.say(CONTROLLER, m.Register(RuntimeInfo("plain", 1.0), b"instance", list(held), runtime._assigned))
     return runtime.next(m.Registered)
@@ -39,7 +33,7 @@ def test_without_a_controller_a_client_is_told_and_with_it_served(url: str, tmp_
         client.say(CONTROLLER, m.AskRuntimes(1))
         assert client.next(m.Undeliverable).code == Code.NO_CONTROLLER
         with Brain(url, tmp_path):
-            await_controller(client)
+            client.await_controller()
             (task,) = client.submit()
             with PlainRuntime(url) as runtime:
                 assert runtime.take() == [(task, 1)]
@@ -49,14 +43,14 @@ def test_without_a_controller_a_client_is_told_and_with_it_served(url: str, tmp_
 
 def test_a_controller_that_comes_before_its_broker_waits_for_it(url: str, tmp_path: Path) -> None:
     with Brain(url, tmp_path), Hub(url, heartbeat=60.0), PlainClient(url) as client:
-        await_controller(client)
+        client.await_controller()
         client.submit()
 
 
 def test_another_controller_goes_on_where_the_first_was(url: str, tmp_path: Path) -> None:
     with Hub(url, heartbeat=60.0), PlainClient(url) as client:
         with Brain(url, tmp_path):
-            await_controller(client)
+            client.await_controller()
             runtime = PlainRuntime(url)
             running, unstarted, done = client.submit(3)
             order = [task for task, _ in runtime.take()]
@@ -64,10 +58,10 @@ def test_another_controller_goes_on_where_the_first_was(url: str, tmp_path: Path
             runtime.start(first)
             wait_until(lambda: status_of(client, first) == Status.RUNNING)
             others = [task for task in (running, unstarted, done) if task != first]
-        assert client.next(m.ControllerChanged).controller == b""
+        client.await_controller(there=False)
         # While it was away the attempt has ended; nobody knows but the runtime.
         with Brain(url, tmp_path) as second:
-            await_controller(client)
+            client.await_controller()
             assert second.recovered == 3
             assert status_of(client, first) == Status.WAITING
             registered = register_again(runtime, Held(first, 1, "ended"))
@@ -87,11 +81,12 @@ def test_another_controller_goes_on_where_the_first_was(url: str, tmp_path: Path
 def test_ends_are_there_for_the_next_controller(url: str, tmp_path: Path) -> None:
     with Hub(url, heartbeat=60.0), PlainClient(url) as client:
         with Brain(url, tmp_path):
-            await_controller(client)
+            client.await_controller()
             (task,) = client.submit(retention=600.0)
             client.ask(lambda request: m.Cancel(request, [task]), m.Changed)
+        client.await_controller(there=False)
         with Brain(url, tmp_path) as second:
-            await_controller(client)
+            client.await_controller()
             assert second.recovered == 0
             client.ask(lambda request: m.Await(request, [task]), m.Accepted)
             assert client.ends(1)[task].status == Status.CANCELLED
@@ -103,10 +98,10 @@ def test_ends_are_there_for_the_next_controller(url: str, tmp_path: Path) -> Non
 def test_a_restart_of_the_broker_is_no_event_for_the_controller(url: str, tmp_path: Path) -> None:
     with Brain(url, tmp_path) as brain:
         with Hub(url, heartbeat=60.0), PlainClient(url, "me") as client:
-            await_controller(client)
+            client.await_controller()
             (task,) = client.submit()
         with Hub(url, heartbeat=60.0), PlainClient(url, "me") as client:
-            await_controller(client)
+            client.await_controller()
             assert status_of(client, task) == Status.QUEUED
             client.ask(lambda request: m.Await(request, [task]), m.Accepted)
             with PlainRuntime(url) as runtime:
@@ -120,7 +115,7 @@ def test_a_second_controller_on_the_bus_is_refused_and_says_so(url: str, tmp_pat
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     with Hub(url, heartbeat=60.0), PlainClient(url) as client, Brain(url, tmp_path / "one"):
-        await_controller(client)
+        client.await_controller()
         with Brain(url, tmp_path / "two") as second:
             second.join()
             assert "refuses this controller" in second.refused and "taken" in second.refused
@@ -135,23 +130,24 @@ def test_a_second_controller_on_the_store_is_refused_with_who_has_it(url: str, t
 def test_questions_that_are_open_do_not_keep_a_controller_from_ending(url: str, tmp_path: Path) -> None:
     with Hub(url, heartbeat=60.0), PlainClient(url) as client:
         with Brain(url, tmp_path):
-            await_controller(client)
+            client.await_controller()
             client.submit(200)
             for _ in range(200):
                 client.say(CONTROLLER, m.AskTasks(client.request(), limit=200))
-        assert client.next(m.ControllerChanged).controller == b""
+        client.await_controller(there=False)
 
 
 def test_what_is_said_while_a_controller_ends_harms_it_not_and_is_served_by_the_next(url: str, tmp_path: Path) -> None:
     with Hub(url, heartbeat=60.0), PlainClient(url) as client:
         tasks = new_task_ids(300)
         with Brain(url, tmp_path):
-            await_controller(client)
+            client.await_controller()
             for task in tasks:
                 group = m.Group(Options(Kind.CALL, "a:f"), [(task, b"")])
                 client.say(CONTROLLER, m.Submit(client.request(), [group]))
+        client.await_controller(there=False)
         with Brain(url, tmp_path):
-            await_controller(client)
+            client.await_controller()
             group = m.Group(Options(Kind.CALL, "a:f"), [(task, b"") for task in tasks])
             answer = client.ask(lambda request: m.Submit(request, [group], again=True), m.Accepted)
             assert answer.count == len(tasks), "known or not, each is there once"

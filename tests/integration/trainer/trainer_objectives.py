@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 
@@ -15,3 +16,8 @@ def fussy(n: int, folder: str) -> dict[str, object]:
     if n % 3 == 0:
         raise ValueError(f"{n} is not to my taste")
     return {"loss": float(n), "note": f"tried {n}"}
+
+
+def slow_bowl(x: float, y: float) -> float:
+    time.sleep(0.03)
+    return bowl(x, y)
