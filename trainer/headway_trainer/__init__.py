@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from headway_trainer.document import AsyncResult, commit_job_func, get_result_func
     from headway_trainer.errors import TrainerError
     from headway_trainer.models.base import Model
     from headway_trainer.models.registry import model
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from headway_trainer.studies.study import Study
 
 _HOME_OF = {
+    "AsyncResult": "headway_trainer.document",
+    "commit_job_func": "headway_trainer.document",
+    "get_result_func": "headway_trainer.document",
     "Job": "headway_trainer.running.job",
     "Model": "headway_trainer.models.base",
     "Study": "headway_trainer.studies.study",
@@ -34,7 +38,19 @@ _HOME_OF = {
     "train": "headway_trainer.running.training",
 }
 
-__all__ = ["Job", "Model", "Study", "TrainerError", "model", "read_series", "search", "train"]
+__all__ = [
+    "AsyncResult",
+    "Job",
+    "Model",
+    "Study",
+    "TrainerError",
+    "commit_job_func",
+    "get_result_func",
+    "model",
+    "read_series",
+    "search",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -84,6 +84,11 @@ async def train(
     return results
 
 
+async def train_series(bus: Bus, job: Job, series: Series) -> dict[str, Any]:
+    """One series that has been read already: its row of the results. Each study is one task."""
+    return await _row(Training(bus, job, None, True, _silent, 0), 0, series)
+
+
 def _silent(_done: int, _total: int) -> None:
     """Nobody looks."""
 
@@ -104,7 +109,7 @@ def prepare(job: Job) -> tuple[list[Series], list[str]]:
 def keep_job(job: Job, folder: Path) -> None:
     """Write ``job.json``, or see that the one which is there says the same."""
     folder.mkdir(parents=True, exist_ok=True)
-    path, text = folder / "job.json", json.dumps(job.plain(), indent=2, sort_keys=True) + "\n"
+    path, text = folder / "job.json", json.dumps(job.plain(), indent=2) + "\n"
     if path.exists() and path.read_text(encoding="utf-8") != text:
         raise TrainerError(f"{folder}: it holds the results of another job; give another folder")
     path.write_text(text, encoding="utf-8")
