@@ -256,7 +256,12 @@ class Audience:
         text = (
             "this controller does not know the task: it was purged, or the controller keeps nothing (durability memory)"
         )
+        again = [task_id for task_id in missing if task_id in self.life.recent]
+        if again:  # came and ended while the store was being read
+            self.turn.effects.append(ReadOutcomes(name, again))
         for task_id in missing:
+            if task_id in self.life.recent:
+                continue
             task = self.state.tasks.get(task_id)
             if task is not None:  # it came in while the store was being read
                 if name not in task.watchers:

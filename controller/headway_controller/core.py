@@ -41,8 +41,10 @@ from headway_controller.life import Life
 from headway_controller.placement import Scheduler
 from headway_controller.reports import Reports
 from headway_controller.state import Assigned, ControllerState, Ended, Running, Task, owner_of
-from headway_controller.store.protocol import DropTasks, EndTask, NewTasks, StoredTask, UpdateTask
+from headway_controller.store.protocol import DropTasks, EndTask, NewTasks, SaveState, StoredTask, UpdateTask
 from headway_controller.turn import FollowUp, Turn
+
+PROBE_STATE = "probe"
 
 STORE_RETRY = 1.0
 """Seconds after which ends that could not be stored are offered to the store again."""
@@ -150,7 +152,7 @@ class Controller:
         if self.state.cancels and now >= self._stop_again_at:
             self._stop_again_at = now + STOP_REPEAT
             self.audience.stop_again()
-        if not self._unstored.is_empty() and now >= self._store_retry_at:
+        if self._owes_a_write() and now >= self._store_retry_at:
             self._offer_again(now)
         if self._awaited is not None and now >= self.life.recovering_until:
             if self.life.is_recovering:
@@ -185,7 +187,7 @@ class Controller:
 
     def next_time(self) -> float | None:
         """When ``on_time`` has something to do, if that is known."""
-        times = [] if self._unstored.is_empty() else [self._store_retry_at]
+        times = [self._store_retry_at] if self._owes_a_write() else []
         if (timer := self.life.next_time()) is not None:
             times.append(timer)
         return min(times, default=None)
@@ -330,7 +332,14 @@ class Controller:
             kept.settled.setdefault(runtime, []).extend(batches)
         follow.replies, follow.settled = [], {}
 
+    def _owes_a_write(self) -> bool:
+        """Whether something could not be stored, or it is not known whether anything can be again."""
+        return bool(self.audience.refusing) or not self._unstored.is_empty()
+
     def _offer_again(self, now: float) -> None:
+        # With something to write, even if nothing was kept: only a write tells that the store takes writes again.
+        self._store_retry_at = now + STORE_RETRY
+        self.turn.store(SaveState(PROBE_STATE, repr(now).encode()))
         # What follows writes that are still under way, handed over after the one that failed, waits for this one.
         for follow in self.turn.waiting.values():
             self._keep_back(follow)

@@ -85,7 +85,8 @@ class Disk:
             elif isinstance(operation, AppendLogs):
                 self.counters["log records"] += len(operation.records)
             elif isinstance(operation, SaveState):
-                self.roster = msgpack.unpackb(operation.value)
+                if operation.key == "roster":
+                    self.roster = msgpack.unpackb(operation.value)
             else:
                 assert isinstance(operation, NewTasks | UpdateTask), f"the simulated store does not know {operation}"
         return known

@@ -45,6 +45,8 @@ def _controller_unrest(world: World) -> list[str]:
             found.append(f"ends for {client.name} are not delivered")
     if len(state.runtimes) != len(world.runtimes):
         found.append(f"{len(state.runtimes)} runtimes are registered")
+    if core.audience.refusing:
+        found.append("submissions are refused")
     if state.cancels or core.turn.waiting or not core._unstored.is_empty():
         found.append("the controller has cancels or writes open")
     return found

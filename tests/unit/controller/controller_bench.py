@@ -27,6 +27,7 @@ from headway_controller.store.protocol import (
     EndTask,
     NewTasks,
     Operation,
+    SaveState,
     StoredEnd,
     StoredTask,
     UpdateTask,
@@ -85,6 +86,8 @@ class Books:
                         self.rows.pop(task, None)
                 case AppendLogs():
                     self.logs.append(operation)
+                case SaveState():
+                    pass
                 case _:
                     assert isinstance(operation, NewTasks | EndTask | UpdateTask), operation
         return known
