@@ -15,6 +15,7 @@ from headway_trainer.errors import TrainerError
 Moments = NDArray[np.datetime64]
 SECONDS = {"s": 1, "min": 60, "h": 3600, "D": 86_400, "W": 604_800}
 MONTHS = {"M": 1, "Q": 3, "Y": 12}
+SHORTEST_MONTH = 28 * SECONDS["D"]
 
 
 def parse_date(text: str, date_format: str = "") -> np.datetime64:
@@ -77,10 +78,12 @@ def find_step(times: Moments) -> Step | None:
     """
     if len(times) < 2:
         return None
+    distances = np.diff(times).astype("timedelta64[s]").astype(np.int64)
+    if distances.min() == distances.max() < SHORTEST_MONTH:
+        return Step(seconds=int(distances[0]))
     months = _month_step(times)
     if months:
         return Step(months=months)
-    distances = np.diff(times).astype("timedelta64[s]").astype(np.int64)
     values, counts = np.unique(distances, return_counts=True)
     commonest = int(values[np.argmax(counts)])
     return Step(seconds=commonest) if not np.any(distances % commonest) else None

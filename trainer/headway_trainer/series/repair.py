@@ -45,9 +45,9 @@ def _sorted(times: Moments, numbers: Array, reasons: list[str]) -> tuple[Moments
 
 
 def _distinct(times: Moments, numbers: Array, policy: str, reasons: list[str]) -> tuple[Moments, Array]:
-    distinct, first, counts = np.unique(times, return_index=True, return_counts=True)
-    if len(distinct) == len(times):
+    if np.all(times[1:] > times[:-1]):
         return times, numbers
+    distinct, first, counts = np.unique(times, return_index=True, return_counts=True)
     told = (
         f"{len(times) - len(distinct)} more rows of moments that were there, first {_moment(distinct[counts > 1][0])}"
     )
@@ -109,7 +109,7 @@ def _stepped(
     if len(times) < 2:
         return step, times, numbers
     position = step.position(times) if step else None
-    if step is None or position is None or len(np.unique(position)) < len(position):
+    if step is None or position is None or np.any(np.diff(position) < 1):
         return _irregular(times, numbers, policies.irregular, reasons)
     missing = int(position[-1]) + 1 - len(times)
     if not missing or policies.gaps == "ignore":
