@@ -79,6 +79,8 @@ class Holder:
         """The runtime's process was killed; what it had started dies a little later."""
         self.alive = False
         self.discarded = True
+        if self.running is not None:
+            self.running.is_orphan = True
         self.world.timeline.after(self.world.random.uniform(0.0, DYING_SECONDS), self.over)
 
 

@@ -34,6 +34,8 @@ class Execution:
     """Which of the processes of that name."""
     begin: float
     end: float | None = None
+    is_orphan: bool = False
+    """Its runtime was killed; it dies in a moment."""
 
     @property
     def result(self) -> bytes:
@@ -87,7 +89,7 @@ class Ledger:
             was_forgotten = (runtime, task, attempt) in self._forgotten
             if same and not was_forgotten and not self.memory_lost:
                 self.broken.append(f"{execution} began, and so did {earlier} before: one attempt runs once")
-            if earlier.end is not None:
+            if earlier.end is not None or earlier.is_orphan:
                 continue
             # An old attempt may begin late, where its runtime stood still: then it is that one that was given up.
             old, new = (execution, earlier) if attempt < earlier.attempt else (earlier, execution)
