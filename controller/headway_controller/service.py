@@ -20,7 +20,7 @@ from headway_bus.ids import TaskId
 from headway_bus.keys import Prepare
 from headway_bus.link import BROKER, BusLink, Link, Received
 from headway_bus.logs import get_logger
-from headway_bus.messages import Denied, Rejected, Submit, Welcome
+from headway_bus.messages import Changed, Denied, Rejected, Submit, Welcome
 from headway_bus.records import Blob, Code, Status
 from headway_controller.checks import MAX_TEXT
 from headway_controller.core import Controller
@@ -33,6 +33,9 @@ from headway_controller.verbs import Verbs
 from headway_controller.views import outcome_of_stored
 
 TICKS_PER_HEARTBEAT = 8
+MAX_REFUSED = 10_000
+"""Refused ones of a request that are named in its answer; more would make a header that nobody reads."""
+
 HOUSEKEEPING = 30.0
 """Seconds between looks at what may be purged, and between savings of what the predictor has learned."""
 
@@ -279,6 +282,8 @@ class ControllerService:
                 if isinstance(message, Denied) and len(message.text) > MAX_TEXT:
                     # It may quote what was asked, and nobody reads an answer of megabytes.
                     message = Denied(message.request, message.code, message.text[:MAX_TEXT] + " …")
+                elif isinstance(message, Changed) and len(message.refused) > MAX_REFUSED:
+                    message = Changed(message.request, message.count, message.refused[:MAX_REFUSED])
                 if self._link is not None:
                     self._link.send(target.encode(), message, frames)
             case Write() if self._closed:

@@ -67,6 +67,11 @@ class TestRetry:
         assert changed.count == 0
         assert dict(changed.refused) == {text_of(live): "it has not ended", text_of(unknown): "it is not known"}
 
+    @pytest.mark.parametrize("kind", [m.RetryTasks, m.Purge, m.Cancel])
+    def test_a_hundred_thousand_refusals_are_an_answer_that_can_be_read(self, client: PlainClient, kind: Any) -> None:
+        changed = client.ask(lambda request: kind(request, new_task_ids(100_000)), m.Changed)
+        assert changed.count == 0 and 1_000 <= len(changed.refused) < 100_000
+
 
 class TestPurge:
     def test_an_ended_task_is_gone_with_its_result(self, client: PlainClient, runtime: PlainRuntime) -> None:
