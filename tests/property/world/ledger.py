@@ -52,8 +52,8 @@ class Ledger:
 
     disk: Disk
     durability: str
-    present_attempt: Callable[[TaskId], int]
-    """The number of the attempt that the living controller takes for the present one; 0: it does not know the task."""
+    is_present: Callable[[TaskId, int, str], bool]
+    """Whether the living controller takes this attempt, on that runtime, for the present one."""
 
     broken: list[str] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
@@ -161,7 +161,7 @@ class Ledger:
             for batch in message.batches:
                 for task, attempt in self._reports.get((target, batch), ()):
                     if (target, task, attempt) not in self._forgotten:
-                        self._judge_settled(task, attempt)
+                        self._judge_settled(task, attempt, target)
 
     def _judge_told(self, outcome: Outcome) -> None:
         row = self.disk.rows.get(outcome.task)
@@ -173,9 +173,9 @@ class Ledger:
         if row is None or row.end is None or (row.end.status, row.end.attempt) != (outcome.status, outcome.attempt):
             self.broken.append(f"the end {outcome.status} of {short_text(outcome.task)} was told and is not stored")
 
-    def _judge_settled(self, task: TaskId, attempt: int) -> None:
+    def _judge_settled(self, task: TaskId, attempt: int, runtime: str) -> None:
         row = self.disk.rows.get(task)
-        if row is not None and row.end is None and self.present_attempt(task) == attempt:
+        if row is not None and row.end is None and self.is_present(task, attempt, runtime):
             self.broken.append(f"the success of {short_text(task)}/{attempt} was settled and is not stored")
 
     # -------------------------------------------------------------------------------------- clients

@@ -54,7 +54,7 @@ class World:
         self.timeline = Timeline()
         self.network = Network(self.timeline, self.random, plan.latency, plan.high_water)
         self.disk = Disk()
-        self.ledger = Ledger(self.disk, plan.durability, self._present_attempt)
+        self.ledger = Ledger(self.disk, plan.durability, self._is_present)
         self.refused: dict[TaskId, str] = {}
         """Tasks that the bus refused, and that nobody handed in again."""
         self.wall_shift = 0.0
@@ -84,11 +84,11 @@ class World:
         self.processes.append(process)
         return process
 
-    def _present_attempt(self, task: TaskId) -> int:
+    def _is_present(self, task: TaskId, attempt: int, runtime: str) -> bool:
         known = self.controller.core.state.tasks.get(task)
-        if known is None or (known.over >= known.attempt and not isinstance(known.state, Ended)):
-            return 0
-        return known.attempt
+        if known is None or (known.attempt, known.runtime) != (attempt, runtime):
+            return False
+        return isinstance(known.state, Ended) or known.over < attempt
 
     def wall(self) -> float:
         """Unix time, as the machines believe it."""

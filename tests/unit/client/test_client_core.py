@@ -442,3 +442,27 @@ class TestTopics:
         desk.hear(m.Event("logs.x", "logs", {}, [record]))
         (published,) = desk.did(cores.Published)
         assert published.event.records == [record]
+
+
+def test_an_end_that_was_heard_is_not_awaited_again_when_its_submission_is_split(desk: Desk) -> None:
+    first, second = unit(), unit()
+    desk.submit(first, second)
+    (submit,) = desk.said(m.Submit)
+    (task, _data) = first.tasks[0]
+    desk.hear(end(1, task))
+    desk.did(cores.Ended)
+    desk.sent.clear()
+    desk.hear(m.Denied(submit.request, Code.INVALID, "one of them is wrong"))
+    assert len(desk.said(m.Submit)) == 2
+    assert list(desk.core.awaited) == [second.tasks[0][0]]
+
+
+def test_requests_are_numbered_from_anywhere() -> None:
+    """An answer to an earlier process of the same name, still on its way, must not be taken for one of ours."""
+    firsts = []
+    for _ in range(2):
+        desk = Desk()
+        desk.up()
+        desk.submit(unit())
+        firsts.append(desk.said(m.Submit)[0].request)
+    assert firsts[0] != firsts[1]

@@ -6,10 +6,11 @@ import signal
 
 import pytest
 from msgspec.structs import replace
-from runtime_world import World, options, task_id
+from runtime_world import NO_ARGUMENTS, World, options, task_id
 
 from headway_bus import messages as m
 from headway_bus.records import AttemptEnd, Blob, Kind, LogRecord, Reason, Requirements
+from headway_runtime import effects as to_do
 from headway_runtime.state import Bounds
 
 CALL = options()
@@ -463,3 +464,24 @@ def test_another_controller_numbers_its_batches_afresh(world: World) -> None:
     world.batch = 0
     (key,) = world.assign(CALL, [2])
     assert key in world.core.attempts
+
+
+def test_what_is_assigned_before_the_answer_to_a_registration_is_not_run() -> None:
+    """It may repeat what ended and was settled long ago: the controller had not yet read the registration."""
+    world = World()
+    core = world.core
+    core.on_up(m.Welcome(1, "here", b"broker", 2.0, 2**26, b"controller"), world.now)
+    assign = m.Assign(7, [m.AssignGroup(CALL, [(task_id(1), 1, NO_ARGUMENTS)])])
+    core.on_message(assign, [], world.now)
+    assert not core.attempts
+    core.on_message(m.Registered(b"controller"), [], world.now)
+    core.on_message(assign, [], world.now)
+    assert list(core.attempts) == [(task_id(1), 1)]
+
+
+def test_a_registration_without_an_answer_is_sent_again() -> None:
+    world = World()
+    core = world.core
+    core.on_up(m.Welcome(1, "here", b"broker", 2.0, 2**26, b"controller"), world.now)
+    said = [each.message for each in core.on_tick(world.now + 4.0) if isinstance(each, to_do.Tell)]
+    assert any(isinstance(message, m.Register) for message in said)
