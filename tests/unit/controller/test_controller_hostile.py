@@ -145,7 +145,7 @@ def serve(bench: Bench) -> None:
     bench.beat(HONEST)
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(40))
 def test_nonsense_from_others_neither_breaks_the_core_nor_an_honest_clients_tasks(seed: int) -> None:
     villain, bench = Villain(seed), Bench(seed=seed)
     for name in VILLAINS[:2]:
