@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -172,13 +171,3 @@ def _free_port() -> int:
 def spent(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
     """Seconds of processor time between two looks."""
     return {name: after[name] - before[name] for name in after if name in before}
-
-
-def wait_until(condition: object, patience: float = START_PATIENCE) -> bool:
-    """Look until ``condition()`` holds; False if it did not within ``patience`` seconds."""
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        if callable(condition) and condition():
-            return True
-        time.sleep(0.05)
-    return False

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from headway.bench import report
 from headway.bench.figures import figure, number, percentile
+from headway.cli import bench
 
 
 def test_a_figure_is_the_median_with_its_spread() -> None:
@@ -23,3 +25,8 @@ def test_percentiles_are_values_that_were_measured(share: float, expected: int) 
 )
 def test_numbers_have_the_digits_that_mean_something(value: float, text: str) -> None:
     assert number(value) == text
+
+
+def test_the_command_offers_what_can_be_measured() -> None:
+    assert bench.KINDS == report.KINDS
+    assert set(report.USUAL) < set(report.KINDS)
