@@ -108,6 +108,7 @@ class Plant:
     def __init__(self, folder: Path, heartbeat: float = 0.3, durability: str = "normal") -> None:
         self.folder = folder
         self.state = folder / "state"
+        self.heartbeat = heartbeat
         self.mark = uuid.uuid4().hex
         self._port = self._reserve()
         self.url = f"tcp://127.0.0.1:{self._port.getsockname()[1]}"

@@ -11,11 +11,13 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import psutil
 from fault_plant import Plant, Process, lines_of
 
 import headway
+from headway_bus.session import LAST_RETRY
 
 RUNTIMES = ("one", "two", "three")
 OUTSTANDING = 200
@@ -27,6 +29,9 @@ LONGEST_PAUSE = 1.2
 
 LONGEST_STOP = 2.5
 """Seconds at most that a process stands still: some stops are shorter than a lease, some longer."""
+
+LEASES = 2.0
+"""Heartbeats after which a silent runtime is given up, at the earliest: what is late may have been sent a little before."""
 
 SETTLE = 90.0
 """Seconds within which everything has ended when the storm is over; nothing is asserted about how long it takes."""
@@ -226,15 +231,25 @@ class Storm:
             attempts = [each.attempt for each in executions]
             if len(set(attempts)) != len(attempts):
                 self.outcome.wrong.append(f"task {number}: an attempt was executed twice: {executions}")
-            for execution in executions[:-1]:
-                if not self._is_excused(execution):
+            executions.sort(key=lambda each: each.at)
+            for execution, following in pairwise(executions):
+                if not self._is_excused(execution, following):
                     self.outcome.wrong.append(f"task {number} was executed again without a fault: {executions}")
 
-    def _is_excused(self, execution: Execution) -> bool:
-        """Whether something happened to the execution's runtime after it had begun, or shortly before it ended."""
+    def _is_excused(self, execution: Execution, following: Execution) -> bool:
+        """Whether something was done to the execution's runtime between its begin and that of the next."""
         return any(
-            fault.victim == execution.runtime and fault.ended >= execution.at - 0.05 for fault in self.outcome.faults
+            fault.victim == execution.runtime
+            and fault.began <= following.at
+            and fault.ended + self._aftermath(fault) >= execution.at
+            for fault in self.outcome.faults
         )
+
+    def _aftermath(self, fault: Fault) -> float:
+        """A runtime that stood still for longer than a lease was given up. Until it is back on the bus and hears so, it
+        goes on with what it has, which meanwhile runs elsewhere."""
+        given_up = fault.what == "suspend" and fault.ended - fault.began > LEASES * self.plant.heartbeat
+        return LAST_RETRY + self.plant.heartbeat if given_up else 0.05
 
     def _check_books(self, bus: headway.Client) -> None:
         """What the bus itself says of the tasks: each once, each succeeded."""
