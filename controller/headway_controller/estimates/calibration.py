@@ -13,6 +13,8 @@ import math
 from typing import Any
 
 RATE = 0.05
+FIRST_RATE = 0.4
+"""What is added to the rate at first, so that a new queue need not be off for hundreds of tasks."""
 FADING = 0.01
 SMALLEST, LARGEST = 1e-3, 1e3
 MAX_QUEUES = 10_000
@@ -39,8 +41,9 @@ class Scale:
         trust = min(self.count / 10.0, 1.0)
         if self.said > 0.0:
             self.factor = min(max(1.0 + trust * (self.seen / self.said - 1.0), 0.1), 10.0)
-        self.half = moved(self.half, (seen > p50) - 0.5)
-        self.ninety = moved(self.ninety, (seen > p90) - 0.1)
+        rate = RATE + FIRST_RATE / (1.0 + self.count / 20.0)
+        self.half = moved(self.half, rate * ((seen > p50) - 0.5))
+        self.ninety = moved(self.ninety, rate * ((seen > p90) - 0.1))
 
 
 class Calibration:
@@ -82,8 +85,8 @@ class Calibration:
         return made
 
 
-def moved(scale: float, excess: float) -> float:
-    return bounded(scale * math.exp(RATE * excess))
+def moved(scale: float, step: float) -> float:
+    return bounded(scale * math.exp(step))
 
 
 def bounded(scale: float) -> float:

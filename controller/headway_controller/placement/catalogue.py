@@ -55,7 +55,9 @@ class Catalogue:
                 self._works.clear()
             prediction = self._prepare(target, options.meta, cleaned)
             line = options.queue if options.queue in self.fifo_queues else "" if self.all_fifo else None
-            work = self._works[key] = Work(options, demand, target, prediction, line)
+            work = self._works[key] = Work(
+                options, demand, target, prediction, line, None if cleaned.numbers else (target, cleaned.words)
+            )
         return work
 
     def demand_of(self, options: Options) -> Demand:

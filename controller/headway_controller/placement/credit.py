@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 SHORTEST = 2e-5
 """Seconds that an attempt is taken to occupy its slot at least: starting and reporting it is not free either."""
-CAUTION = 1.5
+CAUTION = 2.0
 """Standard deviations of the logarithm that are taken off: what hurts is a runtime that runs dry."""
+PATIENCE = 6.0
+"""In units of the way and the run time: how long a task may have to wait on a runtime that is sent it. By simulation:
+at 3, runtimes of heavy-tailed work run dry; without a limit, tasks are sent to those that are stuck, and p99 is 7 % up."""
 MOST = 4096
 """Attempts committed ahead per runtime at most, however short."""
 
@@ -40,6 +43,14 @@ def likely_soon(drain: float, error: float) -> float:
         return 0.0
     spread = math.log1p((error / drain) ** 2)
     return drain * math.exp(-spread / 2 - CAUTION * math.sqrt(spread))
+
+
+def patience(book: Book, mean: float) -> float:
+    """Seconds that a task of that mean may be expected to wait on the runtime, and still be better off there than held.
+
+    Held, it would go to whichever runtime is free first: after the news and the way, and about as much as it will run.
+    """
+    return max(horizon(book), PATIENCE * (book.delay + mean / book.speed))
 
 
 def opens_in(book: Book, now: float) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
 
 from headway_controller.placement.book import Book
-from headway_controller.placement.credit import opens_in, room
+from headway_controller.placement.credit import opens_in, patience, room
 from headway_controller.placement.eligibility import profile_of
 from headway_controller.placement.pools import Pool, PoolKey, pool_key
 
@@ -266,6 +266,8 @@ class Fleet:
             if found is None:
                 continue
             book, wait = found
+            if wait > 0.0 and wait > patience(book, mean) and not later:
+                continue
             way = later + book.delay
             end = (wait if wait > way else way) + mean / book.speed + book.delay
             if end < least:

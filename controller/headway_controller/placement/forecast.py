@@ -130,6 +130,9 @@ def expect(
         choice = fleet.choose(work, now)
         if choice is not None and choice.book.stock.fits(work.demand.need):
             return Expectation(choice.book.delay, 0.0, choice.book, 0.0, True, True)
+        if choice is not None:
+            drain, error = choice.book.drain(now)
+            return Expectation(max(drain, choice.book.delay), error, choice.book, count, False, prediction.known)
     books = [book for book in fleet.candidates(work.demand) if book.open(now)]
     if not books:
         return Expectation(FOREVER, FOREVER, None, count, False, False)
@@ -143,7 +146,7 @@ def expect(
     # In units of one task: the count that is served by then scatters as a renewal process does, its own time besides.
     relative = spread / (mean * mean) if mean > 0.0 else 1.0
     error = math.sqrt((count + 1.0) * max(relative, 0.25)) / max(supply.rate, 1e-9)
-    error = max(error, 0.3 * start / math.sqrt(count + 1.0))
+    error = max(error, start / math.sqrt(count + 1.0))
     return Expectation(
         max(start, min(each.delay for each in some)), error, supply.place(count), count, False, prediction.known
     )

@@ -11,7 +11,7 @@ import math
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
-from headway_controller.placement.work import RANK_STEP, UNKNOWN, Batch, Work
+from headway_controller.placement.work import RANK_STEP, UNKNOWN, Batch, Kin, Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,8 +24,12 @@ AGEING = 0.05
 PRIORITY_AGEING = 300.0
 """Seconds of waiting that raise a task by one level of priority, so that none starves under a stream of better ones."""
 
-BucketKey = int | str
-"""A rank, or the name of a FIFO queue."""
+BucketKey = int | str | Kin
+"""A rank; or the name of a FIFO queue; or what tasks share that are expected to run equally long.
+
+The last have a bucket of their own because their common expectation is never quite at rest: by rank, those that came
+before and after it crossed a step would be out of order.
+"""
 
 
 class Bucket:
@@ -58,7 +62,7 @@ class Bucket:
     def add(self, batch: Batch) -> None:
         batch.bucket = self
         self.count += len(batch.tasks)
-        if isinstance(self.key, str) or self.key == UNKNOWN:
+        if not isinstance(self.key, int) or self.key == UNKNOWN:
             self.mean = batch.work.prediction.mean
         heappush(self.heap, (batch.arrival, batch.sequence, batch))
 
@@ -80,8 +84,9 @@ class Bucket:
         batch = self.head()
         if batch is None:
             return math.inf
-        mean = batch.work.prediction.mean if isinstance(self.key, str) else self.mean
-        return mean + AGEING * batch.arrival
+        if not isinstance(self.key, int):
+            self.mean = batch.work.prediction.mean
+        return self.mean + AGEING * batch.arrival
 
 
 class Tier:
@@ -231,10 +236,13 @@ class Lane:
         if batch.work.line is not None:
             return True
         rank = batch.work.rank()
-        if rank == bucket.key:
-            return True
-        self._move(tier, bucket, batch, rank)
-        return False
+        if rank != bucket.key:
+            self._move(tier, bucket, batch, rank)
+            return False
+        if bucket.order_key() != bucket.head_key:
+            tier.reorder(bucket)
+            return False
+        return True
 
     def take(self, tier: Tier, bucket: Bucket, limit: int) -> tuple[Batch, list[TaskId]]:
         """Up to ``limit`` tasks of the bucket's first batch, in order; fewer or none where some were removed."""
@@ -275,7 +283,7 @@ class Lane:
                     (tier, bucket)
                     for tier in self.top
                     for bucket in tier.buckets.values()
-                    if bucket.heap and isinstance(bucket.key, int)
+                    if bucket.heap and not isinstance(bucket.key, str)
                 ]
                 for _, bucket in self._scan:
                     bucket.scan = 0
@@ -288,6 +296,10 @@ class Lane:
                 self._scan.pop()
 
     def _refresh_some(self, tier: Tier, bucket: Bucket, budget: int) -> int:
+        if not isinstance(bucket.key, int):
+            bucket.scan = len(bucket.heap)  # all of it moves together
+            tier.reorder(bucket)
+            return 0
         entries = bucket.heap[bucket.scan : bucket.scan + budget]
         bucket.scan += len(entries)
         for _, _, batch in entries:
@@ -297,7 +309,7 @@ class Lane:
                     self._move(tier, bucket, batch, rank)
         return len(entries)
 
-    def _move(self, tier: Tier, bucket: Bucket, batch: Batch, rank: int) -> None:
+    def _move(self, tier: Tier, bucket: Bucket, batch: Batch, rank: int | Kin) -> None:
         bucket.count -= len(batch.tasks)
         tier.count -= len(batch.tasks)
         tier.add(batch, rank)

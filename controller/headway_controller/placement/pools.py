@@ -21,6 +21,8 @@ SPEED_STEP = 0.1
 DELAY_STEP = 0.5
 LOOKED_AT = 16
 """Of the runtimes that have credit but no free slot, so many are compared."""
+ACCURACY = 1e-4
+"""Seconds by which the time at which a runtime is expected to be free may have moved since it was noted."""
 
 PoolKey = tuple["Profile", int, int]
 
@@ -70,8 +72,14 @@ class Pool:
         near = self.near.get(need)
         if not near or not known:
             return None
-        book, when = min(near.items() if len(near) <= LOOKED_AT else islice(near.items(), LOOKED_AT), key=_when)
-        return book, max(when - now, 0.0)
+        for _ in range(len(near)):
+            book, when = min(near.items() if len(near) <= LOOKED_AT else islice(near.items(), LOOKED_AT), key=_when)
+            drain = book.drain(now)[0]
+            if now + drain <= when + ACCURACY:
+                return book, drain
+            # Without news the time only moves away: what has run long is expected to run longer.
+            near[book] = now + drain
+        return book, drain
 
 
 _when = itemgetter(1)

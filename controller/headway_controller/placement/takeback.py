@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headway_controller.placement.credit import patience
+
 if TYPE_CHECKING:
     from headway_bus.ids import TaskId
     from headway_controller.placement.book import Book
@@ -17,9 +19,12 @@ LOOKED_AT = 2
 """Runtimes that hold unstarted work and are looked at in one decision; the next decision goes on with the next ones."""
 MARGIN = 1e-3
 """Seconds that must be won: under that, the messages cost more than they bring."""
-DOUBT = 0.3
-"""Between two runtimes that are both busy, this share of the wait must be won besides a message's way there and back:
-two estimates of which one is a little lower are no reason to move anything."""
+WAYS, DOUBT = 1.0, 0.3
+"""Between two runtimes that are both busy, so many messages' ways there and back and this share of the wait must be won
+besides: two estimates of which one is a little lower are no reason to move anything."""
+RELAPSE = 1.2
+"""Where nobody has room, a task is asked back when it must wait so many times longer than it would have been sent for:
+more than once, or it would go to and fro."""
 
 
 def proposals(fleet: Fleet, now: float) -> list[tuple[str, list[TaskId]]]:
@@ -60,15 +65,18 @@ def _worth_moving(fleet: Fleet, holder: Book, now: float) -> list[TaskId]:
         if drain - 2 * holder.delay - booking.mean < MARGIN:
             break
         found = fleet.choose(work, now, 2 * holder.delay)
-        if found is None or found.book is holder:
-            break
         margin = MARGIN
-        if not found.book.stock.fits(work.demand.need):
-            margin += holder.delay + found.book.delay + DOUBT * drain
-        if drain - (found.end - found.book.delay) < margin:
-            break
+        if found is None or found.book is holder:
+            # Nobody has room: it would go first of those that wait, and one of many runtimes is soon free.
+            ended = RELAPSE * patience(holder, work.prediction.mean) + booking.mean
+            limit = len(fleet.books) // 2
+        else:
+            ended = found.end - found.book.delay
+            if not found.book.stock.fits(work.demand.need):
+                margin += WAYS * (holder.delay + found.book.delay) + DOUBT * drain
+            limit = fleet.count_open(work.demand)
         # Each that is on its way back already will go to a runtime that has room.
-        if fleet.outstanding() + len(tasks) >= fleet.count_open(work.demand):
+        if drain - ended < margin or fleet.outstanding() + len(tasks) >= limit:
             break
         tasks.append(task)
         drain -= booking.mean / max(holder.stock.total_slots, 1.0)

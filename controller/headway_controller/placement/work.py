@@ -21,6 +21,10 @@ RANK_STEP = 0.1
 """Expected run times within e^0.1 of each other are in one bucket, and first come first served there."""
 
 
+Kin = tuple[str, tuple[tuple[str, str], ...]]
+"""Target and words of ``meta``."""
+
+
 class Expected(Protocol):
     """What placement asks of a prediction; times at speed 1 in seconds."""
 
@@ -38,24 +42,30 @@ class Expected(Protocol):
 
 
 class Work:
-    __slots__ = ("demand", "line", "prediction", "priority", "queue", "target")
+    __slots__ = ("demand", "kin", "line", "prediction", "priority", "queue", "target")
 
-    def __init__(self, options: Options, demand: Demand, target: str, prediction: Expected, line: str | None) -> None:
+    def __init__(
+        self, options: Options, demand: Demand, target: str, prediction: Expected, line: str | None, kin: Kin | None
+    ) -> None:
         self.demand = demand
         self.prediction = prediction
         self.priority = options.priority
         self.queue = options.queue
         self.target = target
         """What run times are learned under."""
+        self.kin = kin
+        """What it shares with all tasks that are expected to run equally long; None if a number makes the difference."""
         self.line = line
         """The name of the line in which it keeps strict order of arrival, if its queue asks for that."""
 
-    def rank(self) -> int:
+    def rank(self) -> int | Kin:
         """The bucket it belongs to, by expected run time as it is known now."""
         prediction = self.prediction
         prediction.refresh()
         if not prediction.known:
             return UNKNOWN
+        if self.kin is not None:
+            return self.kin
         return math.floor(math.log(prediction.mean) / RANK_STEP) if prediction.mean > 0.0 else -1000
 
 
