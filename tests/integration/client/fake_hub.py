@@ -375,8 +375,8 @@ class FakeHub:
             self._held.remove(task)
             self._finish(Outcome(task, Status.CANCELLED, 0, error=ErrorInfo(Reason.CANCELLED, "by a client")))
         refused = [(text_of(task), "it is over") for task in message.tasks if task not in chosen]
+        self._tell(chosen)  # as the controller does: the ends, then the answer
         self._answer(route, m.Changed(message.request, len(chosen), refused))
-        self._tell(chosen)
 
     def _on_retry_tasks(self, route: bytes, message: m.RetryTasks, payload: list[bytes]) -> None:
         chosen = [task for task in message.tasks if task in self.outcomes]
