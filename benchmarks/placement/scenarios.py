@@ -45,6 +45,8 @@ class Outcome(NamedTuple):
     taken_back: int
     covered50: float
     covered90: float
+    waited50: float
+    waited90: float
     bias: float
     mean_wait: float
 
@@ -72,9 +74,11 @@ def quick_set() -> Iterator[Scenario]:
             yield scenario
 
 
-def immediate() -> Scheduler:
-    """The default scheduler, of a controller that decides at every event: it need not cover its own batch interval."""
-    return Scheduler(batch_interval=0.0)
+def immediate(policy: str) -> Scheduler:
+    """A scheduler of a controller that decides at every event: it need not cover its own batch interval."""
+    scheduler = Scheduler(batch_interval=0.0)
+    scheduler.use_strategy(policy)
+    return scheduler
 
 
 def run(
@@ -82,7 +86,7 @@ def run(
     count: int,
     seed: int = 1,
     policy: str = "headway_completion",
-    make_scheduler: Callable[[], Scheduler] = immediate,
+    make_scheduler: Callable[[str], Scheduler] = immediate,
     declared: bool = False,
 ) -> Outcome:
     speeds = [SPEEDS[index % len(SPEEDS)] for index in range(scenario.runtimes)]
@@ -90,10 +94,10 @@ def run(
     tasks = workloads.make(scenario.work, count, rate, seed)
     reference = sorted(ideal.latencies(tasks, speeds, scenario.delay)[int(count * UNCOUNTED) :])
     links = [Link(speed, scenario.delay) for speed in speeds]
-    scheduler = make_scheduler()
+    scheduler = make_scheduler(policy)
     result = simulate(tasks, links, scheduler, declared=declared)
     seen = sorted(result.latencies[int(count * UNCOUNTED) :])
-    scores = result.scores.get("", {})
+    scores, waited = result.scores.get("", {}), result.scores.get("*", {})
     return Outcome(
         scenario,
         policy,
@@ -108,6 +112,8 @@ def run(
         result.taken_back,
         scores.get("p50", 0.0),
         scores.get("p90", 0.0),
+        waited.get("p50", 0.0),
+        waited.get("p90", 0.0),
         scores.get("bias", 0.0),
         scores.get("mean", 0.0),
     )

@@ -131,16 +131,16 @@ class Residuals:
 
     def to_state(self) -> dict[str, object]:
         scale = 1.0 / self._unit
-        return {"buckets": {i: weight * scale for i, weight in enumerate(self.buckets) if weight}}
+        return {"buckets": [[i, weight * scale] for i, weight in enumerate(self.buckets) if weight]}
 
     @classmethod
     def from_state(cls, state: dict[str, object]) -> Residuals:
         """Raises KeyError, TypeError or ValueError when the state is not one of :meth:`to_state`."""
         made = cls()
         buckets = state["buckets"]
-        if not isinstance(buckets, dict):
-            raise TypeError("the buckets of a histogram are a map from place to weight")
-        for place, weight in buckets.items():
+        if not isinstance(buckets, list):
+            raise TypeError("the buckets of a histogram are a list of places and weights")
+        for place, weight in buckets:
             made.buckets[min(max(int(place), 0), SIZE - 1)] += max(float(weight), 0.0)
         made.total = sum(made.buckets)
         made._tabulate()
