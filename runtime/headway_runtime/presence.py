@@ -30,8 +30,8 @@ class Presence:
         """The one that it was registered with last, though it may have gone since."""
 
         self._assigned = 0
-        self._seen_batches: set[int] = set()
-        """Assign batches taken in since the last register message; the controller may number afresh after one."""
+        self._in_order = False
+        """Whether an assign batch was taken in since the last register message; the controller may number afresh after one."""
 
         self._unanswered_since: float | None = None
         """When the last register message left, while its answer is out."""
@@ -64,13 +64,13 @@ class Presence:
 
     def register(self, held: list[Held], draining: bool, now: float) -> Register:
         """The message that says who we are and what we hold."""
-        self._seen_batches.clear()
         self._unanswered_since = now
         return Register(self.info, self._instance, held, self._assigned, draining)
 
     def answered(self) -> None:
         """The controller has taken in the last register message: what it assigns from now on, it assigns knowing that."""
         self._unanswered_since = None
+        self._in_order = False
 
     def must_register_again(self, now: float) -> bool:
         """Whether the register message, or its answer, seems to be lost."""
@@ -83,9 +83,13 @@ class Presence:
         What comes between a register message and its answer may be the repetition of a batch whose attempts ended and
         were settled long ago, sent before that message was read. The controller sends all that is open after its answer.
         """
-        if self._unanswered_since is not None or batch in self._seen_batches:
+        if self._unanswered_since is not None:
             return False
-        self._seen_batches.add(batch)
+        # The next in order, or nothing: a batch that the broker could not deliver comes again, and so do those behind it.
+        # Were they taken in before it, the number that stands for all up to it would be wrong in either direction.
+        if self._in_order and batch != self._assigned + 1:
+            return False
+        self._in_order = True
         self._assigned = batch
         return True
 

@@ -485,3 +485,19 @@ def test_a_registration_without_an_answer_is_sent_again() -> None:
     core.on_up(m.Welcome(1, "here", b"broker", 2.0, 2**26, b"controller"), world.now)
     said = [each.message for each in core.on_tick(world.now + 4.0) if isinstance(each, to_do.Tell)]
     assert any(isinstance(message, m.Register) for message in said)
+
+
+def test_batches_are_taken_in_by_their_numbers(world: World) -> None:
+    """One that the broker could not deliver comes again, and so do those behind it."""
+    core = world.core
+
+    def assign(batch: int, number: int) -> None:
+        core.on_message(m.Assign(batch, [m.AssignGroup(CALL, [(task_id(number), 1, NO_ARGUMENTS)])]), [], world.now)
+
+    assign(5, 5)
+    assign(7, 7)
+    assert (task_id(7), 1) not in core.attempts
+    assign(6, 6)
+    assign(7, 7)
+    assign(6, 6)
+    assert [key[0] for key in core.attempts] == [task_id(5), task_id(6), task_id(7)]
