@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -46,6 +47,8 @@ def main() -> int:
         if outcome.wrong:
             bad += 1
             print(f"the logs are in {folder}; again with --seed {seed}", flush=True)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
         seed += 1
     print(f"\n{tasks} tasks, {faults} faults, {executions - tasks} executions again, {bad} storms with something wrong")
     return 1 if bad else 0
