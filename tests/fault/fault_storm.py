@@ -231,13 +231,14 @@ class Storm:
             attempts = [each.attempt for each in executions]
             if len(set(attempts)) != len(attempts):
                 self.outcome.wrong.append(f"task {number}: an attempt was executed twice: {executions}")
-            executions.sort(key=lambda each: each.at)
+            # By number, not by time: a runtime that stood still may begin what it was given long ago after its successor has.
+            executions.sort(key=lambda each: each.attempt)
             for execution, following in pairwise(executions):
                 if not self._is_excused(execution, following):
                     self.outcome.wrong.append(f"task {number} was executed again without a fault: {executions}")
 
     def _is_excused(self, execution: Execution, following: Execution) -> bool:
-        """Whether something was done to the execution's runtime between its begin and that of the next."""
+        """Whether something was done to the attempt's runtime before the next one began, and not all of it before it began."""
         return any(
             fault.victim == execution.runtime
             and fault.began <= following.at
