@@ -13,7 +13,6 @@ from headway_controller.placement.lanes import Lane
 from headway_controller.placement.plans import Plans
 from headway_controller.placement.strategies import BUILT_IN, DEFAULT, LATE, Placement
 from headway_controller.placement.views import RuntimeView, TaskView
-from headway_controller.placement.work import Batch
 
 if TYPE_CHECKING:
     from headway_controller.placement.book import Book
@@ -63,7 +62,7 @@ class Binder:
                 return False
             batch, tasks = lane.take(tier, bucket, 1)
             if tasks:
-                self.plans.add(book, Batch(work, batch.options, batch.arrival, batch.sequence, tasks))
+                self.plans.add(book, batch.part(tasks, batch.offset - 1))
                 self.touched[book] = None
         return True
 

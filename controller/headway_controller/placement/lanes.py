@@ -194,7 +194,7 @@ class Lane:
 
     def remove(self, task: TaskId) -> None:
         """A task that is queued here, as the caller knows, is wanted no more; it is skipped when its turn comes."""
-        if task not in self.removed:
+        if self.count and task not in self.removed:
             self.removed.add(task)
             self.count -= 1
             if not self.count:
@@ -254,6 +254,7 @@ class Lane:
         else:
             taken = tasks[: -limit - 1 : -1]
             del tasks[-limit:]
+        batch.offset += len(taken)
         bucket.count -= len(taken)
         tier.count -= len(taken)
         if self.removed:

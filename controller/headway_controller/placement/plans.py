@@ -61,6 +61,6 @@ class Plans:
                     for task in tasks:
                         self.where.pop(task, None)
                     if tasks:
-                        released.append(Batch(batch.work, batch.options, batch.arrival, batch.sequence, tasks))
+                        released.append(batch.part(tasks, batch.offset))
             each.clear_plan()
         return released

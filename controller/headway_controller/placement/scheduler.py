@@ -416,8 +416,7 @@ class Scheduler:
                 tasks = [task for task in batch.tasks if task not in lane.removed]
                 if tasks:
                     work = self.catalogue.work_of(batch.options)
-                    fresh = Batch(work, batch.options, batch.arrival, batch.sequence, tasks)
-                    self._lane_of(work).add(fresh)
+                    self._lane_of(work).add(batch.part(tasks, batch.offset, work))
 
     # ------------------------------------------------------------------------------------------ asking
 

@@ -72,13 +72,24 @@ class Work:
 class Batch:
     """Queued tasks of one work that arrived together; ``tasks`` is reversed, so that the next one is popped."""
 
-    __slots__ = ("arrival", "bucket", "options", "sequence", "tasks", "work")
+    __slots__ = ("arrival", "bucket", "offset", "options", "sequence", "tasks", "work")
 
-    def __init__(self, work: Work, options: Options, arrival: float, sequence: int, tasks: list[TaskId]) -> None:
+    def __init__(
+        self, work: Work, options: Options, arrival: float, sequence: int, tasks: list[TaskId], offset: int = 0
+    ) -> None:
         self.work = work
         self.options = options
         self.arrival = arrival
         self.sequence = sequence
+        self.offset = offset
+        """How many of those that came together go before these: keeps order among the parts of a batch that was split."""
         self.tasks = tasks
         self.bucket: object = None
         """The bucket in which it counts; entries in other buckets are left-overs."""
+
+    def __lt__(self, other: Batch) -> bool:
+        return self.offset < other.offset
+
+    def part(self, tasks: list[TaskId], offset: int, work: Work | None = None) -> Batch:
+        """Some of these tasks (reversed, too) as a batch of their own."""
+        return Batch(work or self.work, self.options, self.arrival, self.sequence, tasks, offset)
