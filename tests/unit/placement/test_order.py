@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from placement_cases import committed, finish, options, teach, with_runtimes
-
 from itertools import pairwise
+
+from placement_cases import committed, finish, options, teach, with_runtimes
 
 from headway_bus.ids import new_task_ids
 from headway_bus.records import RuntimeInfo
