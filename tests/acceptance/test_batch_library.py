@@ -61,7 +61,10 @@ def test_h_a9_callbacks_come_in_their_order_and_cannot_hurt(tmp_path: Path, capl
         ("on_job_start", "good"),
         ("on_job_succeed", "good", "good", True),
     ]
-    assert [each for each in heard if each[1] == "bad"] == [("on_job_start", "bad"), ("on_job_failed", "bad", "failed", 4)]
+    assert [each for each in heard if each[1] == "bad"] == [
+        ("on_job_start", "bad"),
+        ("on_job_failed", "bad", "failed", 4),
+    ]
     assert len(heard) == 6
     said = [json.loads(line) for line in lines.getvalue().splitlines()]
     assert [each["event"] for each in said] == [each[0] for each in recorder.heard]
