@@ -51,7 +51,8 @@ def ahead_of(work: Work, lane: Lane, others: Iterable[tuple[Lane, float]], now: 
     """What goes before a task of that work that arrives now: in its lane, and in ``others`` by the share they compete."""
     count = seconds = variance = 0.0
     mean, rank = work.prediction.mean, work.rank()
-    for each, share in ((lane, 1.0), *others):
+    for each, competing in ((lane, 1.0), *others):
+        share = competing * each.alive
         for tier in each.top:
             if tier.count <= 0 or tier.priority < work.priority:
                 continue

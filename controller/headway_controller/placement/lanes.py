@@ -214,6 +214,11 @@ class Lane:
                         tier.reorder(bucket)
                         return
 
+    @property
+    def alive(self) -> float:
+        """The share of what the buckets count that was not removed."""
+        return self.count / (self.count + len(self.removed)) if self.removed else 1.0
+
     def first(self, now: float) -> tuple[int, Tier, Bucket] | None:
         """(level, tier, bucket) of the task whose turn it is."""
         best: tuple[int, Tier, Bucket] | None = None

@@ -167,6 +167,7 @@ class Outlook:
     ) -> None:
         """Each portion to the runtime where it would end first; portions of one task while they are few."""
         portion = max(1, lane.count // DEALT)
+        waiting = lane.count  # buckets count removed tasks until their turn comes
         slots = lane.demand.need.slots
         for book in books:
             if book not in level:
@@ -174,7 +175,8 @@ class Outlook:
                 level[book] = drain
         for tier in lane.top:
             for bucket in sorted(tier.buckets.values(), key=lambda each: each.head_key):
-                left, variance = bucket.count, bucket.variance()
+                left, variance = min(bucket.count, waiting), bucket.variance()
+                waiting -= left
                 while left > 0:
                     count = min(portion, left)
                     left -= count
