@@ -21,6 +21,8 @@ SHORTEST = 2e-5
 """Seconds that an attempt is taken to occupy its slot at least: starting and reporting it is not free either."""
 CAUTION = 2.0
 """Standard deviations of the logarithm that are taken off: what hurts is a runtime that runs dry."""
+REOPENS = 0.75
+"""A runtime is filled up to the horizon, and again when it is below this share of it: fewer, larger messages."""
 PATIENCE = 6.0
 """In units of the way and the run time: how long a task may have to wait on a runtime that is sent it. By simulation:
 at 3, runtimes of heavy-tailed work run dry; without a limit, tasks are sent to those that are stuck, and p99 is 7 % up."""
@@ -58,7 +60,7 @@ def opens_in(book: Book, now: float) -> tuple[float, float]:
     if book.unknown or len(book.committed) >= MOST:
         return math.inf, math.inf
     drain, error = book.drain(now)
-    return max(likely_soon(drain, error) - horizon(book), 0.0), drain
+    return max(likely_soon(drain, error) - REOPENS * horizon(book), 0.0), drain
 
 
 def room(book: Book, work: Work, now: float, wanted: int = MOST) -> int:

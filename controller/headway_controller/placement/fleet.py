@@ -217,6 +217,11 @@ class Fleet:
         need = demand.need
         return any(pool.free.get(need) or pool.near.get(need) for pool in self.pools_of(demand))
 
+    def has_free(self, demand: Demand) -> bool:
+        """Whether a runtime could start such an attempt at once."""
+        need = demand.need
+        return any(pool.free.get(need) for pool in self.pools_of(demand))
+
     def count_open(self, demand: Demand) -> int:
         """How many runtimes have room for such attempts."""
         need = demand.need

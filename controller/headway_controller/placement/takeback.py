@@ -19,12 +19,10 @@ LOOKED_AT = 2
 """Runtimes that hold unstarted work and are looked at in one decision; the next decision goes on with the next ones."""
 MARGIN = 1e-3
 """Seconds that must be won: under that, the messages cost more than they bring."""
-WAYS, DOUBT = 1.0, 0.3
-"""Between two runtimes that are both busy, so many messages' ways there and back and this share of the wait must be won
-besides: two estimates of which one is a little lower are no reason to move anything."""
 RELAPSE = 1.2
-"""Where nobody has room, a task is asked back when it must wait so many times longer than it would have been sent for:
-more than once, or it would go to and fro."""
+"""Where nobody is free, a task is asked back when it must wait so many times longer than it would have been sent for:
+more than once, or it would go to and fro. Between two busy runtimes nothing else is moved: two estimates of which one is
+a little lower are no reason."""
 
 
 def proposals(fleet: Fleet, now: float) -> list[tuple[str, list[TaskId]]]:
@@ -64,19 +62,23 @@ def _worth_moving(fleet: Fleet, holder: Book, now: float) -> list[TaskId]:
             drain = holder.drain(now)[0]
         if drain - 2 * holder.delay - booking.mean < MARGIN:
             break
+        stuck = drain - booking.mean > RELAPSE * patience(holder, work.prediction.mean)
+        if not stuck and not fleet.has_free(work.demand):
+            break
         found = fleet.choose(work, now, 2 * holder.delay)
-        margin = MARGIN
-        if found is None or found.book is holder:
-            # Nobody has room: it would go first of those that wait, and one of many runtimes is soon free.
-            ended = RELAPSE * patience(holder, work.prediction.mean) + booking.mean
+        if (
+            found is not None
+            and found.book is not holder
+            and found.book.stock.fits(work.demand.need)
+            and drain - (found.end - found.book.delay) >= MARGIN
+        ):
+            limit = fleet.count_open(work.demand)  # each that is on its way back already will fill one of them
+        elif stuck:
+            # Nobody is free: it would go first of those that wait, and one of many runtimes is soon free.
             limit = len(fleet.books) // 2
         else:
-            ended = found.end - found.book.delay
-            if not found.book.stock.fits(work.demand.need):
-                margin += WAYS * (holder.delay + found.book.delay) + DOUBT * drain
-            limit = fleet.count_open(work.demand)
-        # Each that is on its way back already will go to a runtime that has room.
-        if drain - ended < margin or fleet.outstanding() + len(tasks) >= limit:
+            break
+        if fleet.outstanding() + len(tasks) >= limit:
             break
         tasks.append(task)
         drain -= booking.mean / max(holder.stock.total_slots, 1.0)
