@@ -396,7 +396,6 @@ class Scheduler:
     def use_strategy(self, name: str, strategy: Placement | None = None) -> None:
         """From now on this one, for what waits too. Raises ValueError with the valid names."""
         self.binder.use(name, strategy)
-        self._unplan(None)
         self.catalogue.all_fifo = name == "fifo"
         self._sort_anew()
         self.fleet.dirty.update(dict.fromkeys(self.fleet.books.values()))
@@ -408,6 +407,8 @@ class Scheduler:
 
     def _sort_anew(self) -> None:
         """Which lane a task belongs to, or its place there, may have changed: put every batch where it belongs."""
+        # Plans are kept by demand too: what is filed under one that has changed would not be found again.
+        self._unplan(None)
         self.catalogue.forget()
         lanes = list(self._lanes.values())
         self._lanes.clear()

@@ -163,3 +163,18 @@ def test_round_robin_does_not_remember_targets_without_bound() -> None:
     for number in range(RoundRobin.MAX_TARGETS + 10):
         strategy.choose(TASK._replace(target=str(number)), views(scheduler)[:1], 0.0)
     assert len(strategy._next) <= RoundRobin.MAX_TARGETS + 1
+
+
+def test_a_planned_task_that_is_cancelled_after_its_demand_changed_is_never_sent() -> None:
+    """A runtime that joins with a pattern splits a demand in two: what was planned under the old one must be found."""
+    scheduler = with_runtimes(RuntimeInfo("a", slots=1))
+    scheduler.use_strategy("po2")
+    plain, page = options("m:plain"), options("ocr.page:read")
+    first, second = new_task_ids(2)
+    scheduler.enqueue(first, plain, 0.0)
+    scheduler.enqueue(second, page, 0.0)
+    assert committed(scheduler, 0.0) == [("a", first)]
+    scheduler.add_runtime(RuntimeInfo("b", slots=1, serves=["call:ocr.*", "call"]), 0.1)
+    scheduler.remove(second, page)
+    assert committed(scheduler, 0.2) == []
+    scheduler.validate()

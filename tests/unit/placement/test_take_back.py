@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from placement_cases import committed, finish, options, teach, with_runtimes
 
 from headway_bus.ids import TaskId, new_task_ids
@@ -9,66 +11,83 @@ from headway_bus.records import Options, RuntimeInfo
 from headway_controller.placement import Scheduler
 
 
-def stuck() -> tuple[Scheduler, Options, TaskId, TaskId, TaskId]:
-    """Two runtimes behind long links; "a" runs a task and holds another, and "b" has just finished its only one."""
+class Stuck(NamedTuple):
+    """Two runtimes behind long links: ``loaded`` runs a task and holds another, ``other`` runs the third."""
+
+    scheduler: Scheduler
+    kind: Options
+    loaded: str
+    running: TaskId
+    waiting: TaskId
+    other: str
+    third: TaskId
+
+
+def stuck() -> Stuck:
     scheduler = with_runtimes(RuntimeInfo("a", slots=1), RuntimeInfo("b", slots=1), round_trip=0.2)
     kind = options()
-    teach(scheduler, kind, "a", 0.3, 50)
-    first, second, third = new_task_ids(3)
-    scheduler.enqueue_many(kind, [first, second, third], 0.0)
-    sent = committed(scheduler, 0.0)
-    held = {name: [task for runtime, task in sent if runtime == name] for name in "ab"}
-    (loaded,) = [name for name, tasks in held.items() if len(tasks) == 2]
-    assert loaded == "a"
-    scheduler.started_many("a", [(held["a"][0], 0.0)], 0.2)
-    scheduler.started_many("b", [(held["b"][0], 0.0)], 0.2)
-    return scheduler, kind, held["a"][0], held["a"][1], held["b"][0]
+    teach(scheduler, kind, "a", 0.1, 50)
+    scheduler.enqueue_many(kind, new_task_ids(3), 0.0)
+    held: dict[str, list[TaskId]] = {}
+    for runtime, task in committed(scheduler, 0.0):
+        held.setdefault(runtime, []).append(task)
+    (other, (third,)), (loaded, (running, waiting)) = sorted(held.items(), key=lambda item: len(item[1]))
+    scheduler.started_many(loaded, [(running, 0.0)], 0.2)
+    scheduler.started_many(other, [(third, 0.0)], 0.2)
+    return Stuck(scheduler, kind, loaded, running, waiting, other, third)
 
 
 def test_unstarted_work_is_asked_back_for_a_runtime_that_runs_dry() -> None:
-    scheduler, kind, _, waiting, other = stuck()
-    finish(scheduler, "b", other, 0.1, 0.3)
+    world = stuck()
+    scheduler = world.scheduler
+    finish(scheduler, world.other, world.third, 0.1, 0.3)
     assert committed(scheduler, 0.3) == []
-    # The attempt on "a" runs on: 5 s after its start it is not expected to end soon.
-    assert scheduler.take_backs(5.0) == [("a", [waiting])]
+    # The attempt before it runs on: 5 s after its start it is not expected to end soon.
+    assert scheduler.take_backs(5.0) == [(world.loaded, [world.waiting])]
     scheduler.validate()
     assert scheduler.take_backs(5.0) == [], "asked for once"
-    assert scheduler.returned("a", waiting, 5.2)
-    scheduler.enqueue(waiting, kind, 0.0)
-    assert committed(scheduler, 5.2) == [("b", waiting)]
+    assert scheduler.returned(world.loaded, world.waiting, 5.2)
+    scheduler.enqueue(world.waiting, world.kind, 0.0)
+    assert committed(scheduler, 5.2) == [(world.other, world.waiting)]
 
 
 def test_what_starts_before_the_answer_stays_where_it_is() -> None:
-    scheduler, _, running, waiting, other = stuck()
-    finish(scheduler, "b", other, 0.1, 0.3)
+    world = stuck()
+    scheduler = world.scheduler
+    finish(scheduler, world.other, world.third, 0.1, 0.3)
     assert committed(scheduler, 0.3) == []
-    assert scheduler.take_backs(5.0) == [("a", [waiting])]
-    finish(scheduler, "a", running, 5.0, 5.1)
-    scheduler.started_many("a", [(waiting, 0.0)], 5.1)
+    assert scheduler.take_backs(5.0) == [(world.loaded, [world.waiting])]
+    finish(scheduler, world.loaded, world.running, 5.0, 5.1)
+    scheduler.started_many(world.loaded, [(world.waiting, 0.0)], 5.1)
     scheduler.validate()
-    assert not scheduler.fleet.books["a"].recalled
-    assert waiting in scheduler.fleet.books["a"].running
+    assert not scheduler.fleet.books[world.loaded].recalled
+    assert world.waiting in scheduler.fleet.books[world.loaded].running
+
+
+def test_a_task_that_is_stuck_is_asked_back_though_nobody_is_free() -> None:
+    world = stuck()
+    assert world.scheduler.take_backs(30.0) == [(world.loaded, [world.waiting])]
 
 
 def test_nothing_is_asked_back_while_it_will_start_sooner_where_it_is() -> None:
-    scheduler, _, _, _, other = stuck()
-    finish(scheduler, "b", other, 0.1, 0.3)
-    assert committed(scheduler, 0.3) == []
-    assert scheduler.take_backs(0.35) == []
+    world = stuck()
+    finish(world.scheduler, world.other, world.third, 0.1, 0.3)
+    assert committed(world.scheduler, 0.3) == []
+    assert world.scheduler.take_backs(0.31) == []
 
 
 def test_a_draining_runtime_is_asked_for_all_that_has_not_started() -> None:
-    scheduler, _, _, waiting, _ = stuck()
-    scheduler.drain("a", True)
-    assert scheduler.take_backs(0.3) == [("a", [waiting])]
-    assert scheduler.take_backs(0.3) == []
-    scheduler.validate()
+    world = stuck()
+    world.scheduler.drain(world.loaded, True)
+    assert world.scheduler.take_backs(0.3) == [(world.loaded, [world.waiting])]
+    assert world.scheduler.take_backs(0.3) == []
+    world.scheduler.validate()
 
 
 def test_a_lost_runtime_forgets_what_was_asked_back() -> None:
-    scheduler, _, running, waiting, _ = stuck()
-    scheduler.drain("a", True)
-    assert scheduler.take_backs(0.3)
-    assert sorted(scheduler.remove_runtime("a")) == sorted([running, waiting])
-    assert scheduler.fleet.outstanding() == 0
-    assert not scheduler.returned("a", waiting, 0.4)
+    world = stuck()
+    world.scheduler.drain(world.loaded, True)
+    assert world.scheduler.take_backs(0.3)
+    assert sorted(world.scheduler.remove_runtime(world.loaded)) == sorted([world.running, world.waiting])
+    assert world.scheduler.fleet.outstanding() == 0
+    assert not world.scheduler.returned(world.loaded, world.waiting, 0.4)
