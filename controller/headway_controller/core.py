@@ -154,8 +154,8 @@ class Controller:
             self.audience.stop_again()
         if self._owes_a_write() and now >= self._store_retry_at:
             self._offer_again(now)
-        if self._awaited is not None and now >= self.life.recovering_until:
-            if self.life.is_recovering:
+        if self._awaited is not None and now >= self.life.recovery.until:
+            if self.life.recovery.is_under_way:
                 missing = sorted(filter(None, self._awaited))
                 self.turn.note("warning", "runtimes have not come back; what they had runs again", runtimes=missing)
             self._on_present(set(self._awaited), now)
@@ -168,14 +168,14 @@ class Controller:
         """The connection to the broker is gone."""
         self.fleet.is_cut = True
         if self._awaited is not None:
-            self.life.extend_recovery(math.inf)
+            self.life.recovery.extend(math.inf)
 
     def on_back(self, now: float) -> None:
         """The broker has taken us in, for the first time or again: leases and the time to claim begin anew."""
         if self.fleet.is_cut:
             self.fleet.on_back(now)
         if self._awaited is not None:
-            self.life.recovering_until = now + self.fleet.heartbeat * (self.fleet.missed + LATE) + LAST_RETRY
+            self.life.recovery.until = now + self.fleet.heartbeat * (self.fleet.missed + LATE) + LAST_RETRY
 
     def _on_present(self, names: set[str], now: float) -> None:
         """These have said what they hold. When all have who may, what nobody has can be given out."""
@@ -183,7 +183,7 @@ class Controller:
             self._awaited -= names
             if not self._awaited:
                 self._awaited = None
-                self.life.end_recovery(now)
+                self.life.recovery.end(now)
 
     def next_time(self) -> float | None:
         """When ``on_time`` has something to do, if that is known."""
@@ -372,12 +372,12 @@ class Controller:
         registered, that time is over; None: it lasts until ``until``. ``statuses``: how those ended that these come
         after. Whatever is in neither of the two was purged.
         """
-        self.life.recovering_until = until
+        self.life.recovery.until = until
         if awaited is not None:
             self._awaited = {"", *awaited}
         statuses = {**statuses, **{task.task: Status.QUEUED for task in stored}}
         for task in stored:
-            self.life.restore(task, now, until, statuses)
+            self.life.recovery.restore(task, now, statuses)
 
     def revive(
         self, client: str, request: int, stored: Sequence[StoredTask], refused: list[tuple[str, str]], now: float

@@ -138,7 +138,7 @@ class Fleet:
             if not over:
                 self._hold(runtime, key)
             if task is None:
-                self.life.note_void(*key)
+                self.life.void.note(*key)
             if task is None or not self._adopt(task, name, held.attempt, held.phase, sound_seconds(held.age), now):
                 if not over:
                     stop.append(key)

@@ -1,4 +1,4 @@
-"""Tasks: submission, dependencies, delays, ends, retries, cancels, time limits. Pure.
+"""Tasks: submission, waiting, attempts, ends, retries, cancels, time limits. Pure.
 
 Every change of a task's state goes through ``transitions.move``; every end goes through ``_end``.
 """
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from headway_bus.ids import TaskId, short_text
+from headway_bus.ids import TaskId
 from headway_bus.records import (
     ENDS,
     AttemptEnd,
@@ -24,8 +24,10 @@ from headway_bus.records import (
     Transition,
 )
 from headway_bus.records import Ended as AttemptEnded
+from headway_controller.dependencies import note_parent, verdict, waiting_for
 from headway_controller.news import News
 from headway_controller.placement import Scheduler
+from headway_controller.recovery import Recovery
 from headway_controller.state import (
     Assigned,
     ControllerState,
@@ -44,24 +46,17 @@ from headway_controller.store.protocol import EndTask, StoredTask, UpdateTask
 from headway_controller.story import decode_story, encode_story
 from headway_controller.transitions import move
 from headway_controller.turn import Turn
+from headway_controller.void_attempts import VoidAttempts
 
 REMEMBERED_OPTIONS = 10_000
 REMEMBERED_ENDS = 100_000
 """Ended tasks whose status is kept in memory, for those that come after them and for repeated submissions."""
-
-MOST_VOID = 1_000_000
-"""A number beyond it was given out by nobody."""
 
 LOOK_LATER = 1.0
 """Seconds between looks whether the time to claim attempts, which was prolonged, is over."""
 
 LOOK_AGAIN = 0.1
 """Seconds between looks whether a runtime has let go of an attempt."""
-
-OVER = frozenset({"failed", "returned", "revived"})
-"""Steps of a story after which the attempt that they name is known to be over."""
-
-ENDED_HOW = {Status.FAILED: "failed", Status.CANCELLED: "was cancelled", Status.EXPIRED: "expired"}
 
 COUNTER_OF = {status: f"tasks.{status}" for status in ENDS}
 
@@ -82,14 +77,8 @@ class Life:
         self._options: dict[bytes, Options] = {}
         self._ends: deque[tuple[TaskId, Status | None]] = deque()
         self._cascading = False
-        self._void: dict[TaskId, int] = {}
-        self._barred: set[TaskId] = set()
-        """Tasks of which an attempt that counts for nothing may still run: the next waits until it does not."""
-
-        self._recovering: list[TaskId] = []
-        self.recovering_until = 0.0
-        """Until then runtimes may say that they hold what an earlier controller gave them."""
-
+        self.void = VoidAttempts(state)
+        self.recovery = Recovery(self)
         self.recent: OrderedDict[TaskId, Status] = OrderedDict()
         self._timers: list[tuple[float, int, str, TaskId]] = []
         self._timer_count = 0
@@ -103,24 +92,21 @@ class Life:
         ``again``: it may have been submitted to an earlier controller, which may have given it to a runtime.
         """
         options = task.options
-        self._take_in(task)
-        barred = bool(self._void) and task.id in self._void
-        if barred:
-            task.attempt = task.over = self._void.pop(task.id)
-            self._barred.add(task.id)
+        self.take_in(task)
+        barred = self.void.bar(task)
         if options.timeout_start:
-            self._set_timer(now + options.timeout_start, "expire", task.id)
-        recovering = again and now < self.recovering_until
+            self.set_timer(now + options.timeout_start, "expire", task.id)
+        recovering = again and now < self.recovery.until
         if not options.after and not options.delay and not barred and not recovering:
             return True
-        waiting = self._waiting_for(options, now, now + options.delay, {})
-        if recovering and self._verdict(options, waiting) == "met":
-            self._begin_recovering(task, waiting, self.recovering_until)
+        waiting = waiting_for(options, now, now + options.delay, self.status)
+        if recovering and verdict(options, waiting) == "met":
+            self.recovery.begin(task, waiting)
         else:
-            self._begin_waiting(task, waiting, now)
+            self.begin_waiting(task, waiting, now)
         return False
 
-    def _take_in(self, task: Task) -> None:
+    def take_in(self, task: Task) -> None:
         self.state.tasks[task.id] = task
         self.state.per_client[owner_of(task.client)] += 1
         if task.options.job:
@@ -151,37 +137,6 @@ class Life:
         while len(self.recent) > REMEMBERED_ENDS:
             self.recent.popitem(last=False)
 
-    def restore(self, stored: StoredTask, now: float, until: float, statuses: Mapping[TaskId, Status]) -> None:
-        """Take in an unfinished task that an earlier controller left. It waits until ``until`` for a runtime to claim it."""
-        options, story = self.intern(stored.options), decode_story(stored.story)
-        task = Task(
-            stored.task,
-            options,
-            stored.payload,
-            stored.client,
-            stored.submitted,
-            Waiting(now, until, set(), "recovering"),
-            # Which numbers the earlier controller gave out is not known beyond the last that it stored.
-            attempt=stored.attempt + 1,
-            failures=stored.failures,
-            losses=stored.losses,
-            story=story,
-            over=max((step.attempt for step in story or () if step.status in OVER), default=0),
-        )
-        self._take_in(task)
-        self.turn.store(self.update_of(task))
-        # A clock that was set back since must not make anybody wait until it has caught up.
-        submitted = min(stored.submitted - self.wall_offset, now)
-        back_off = min(stored.not_before - self.wall_offset, now + options.retry.backoff_max)
-        not_before = max(submitted + options.delay, back_off)
-        if options.timeout_start:
-            self._set_timer(max(now, submitted + options.timeout_start), "expire", task.id)
-        waiting = self._waiting_for(options, now, not_before, statuses, known_only=True)
-        if self._verdict(options, waiting) == "met":
-            self._begin_recovering(task, waiting, until)
-        else:
-            self._begin_waiting(task, waiting, now)
-
     def revive(self, stored: StoredTask, now: float) -> None:
         """Take in an ended task once more, with a fresh count of attempts."""
         assert stored.end is not None
@@ -202,98 +157,20 @@ class Life:
         )
         self._tell(task, "revived", f"was {end.status}", now)
         self.recent.pop(task.id, None)
-        self._take_in(task)
+        self.take_in(task)
         story = encode_story(task.story or [])
         self.turn.store(UpdateTask(task.id, task.attempt, 0, 0, 0.0, story, True))
         self.queue(task, "revive", now)
 
-    def _waiting_for(
-        self, options: Options, now: float, until: float, statuses: Mapping[TaskId, Status], *, known_only: bool = False
-    ) -> Waiting:
-        """How things stand with what the task comes after.
-
-        ``statuses``: of tasks that memory need not know. ``known_only``: a parent of which nothing is known any more was
-        purged after its end, and will never be heard of; otherwise it may be part of the same submission.
-        """
-        waiting = Waiting(now, until, set(), "dependencies")
-        for parent in dict.fromkeys(options.after):
-            status = self.status(parent) or statuses.get(parent)
-            if status in ENDS:
-                self._note_parent(options, waiting, parent, status)
-            elif status is None and known_only:
-                self._note_parent(options, waiting, parent, None)
-            else:
-                waiting.unmet.add(parent)
-        return waiting
-
-    def _begin_recovering(self, task: Task, waiting: Waiting, until: float) -> None:
-        """It may have been given to a runtime, which shall have the time to say so."""
-        waiting.unmet, waiting.why = set(), "recovering"
-        task.state = waiting
-        self._recovering.append(task.id)
-        self._set_timer(max(until, waiting.until), "release", task.id)
-
-    @property
-    def is_recovering(self) -> bool:
-        """Whether tasks wait for runtimes to claim them."""
-        return bool(self._recovering)
-
-    def extend_recovery(self, until: float) -> None:
-        """The runtimes have longer to say what they hold, because they could not be heard."""
-        self.recovering_until = max(self.recovering_until, until)
-
-    def end_recovery(self, now: float) -> None:
-        """Every runtime that may hold something has said what: nobody has the rest."""
-        self.recovering_until = now
-        waiting, self._recovering = self._recovering, []
-        queued = Queued(now)
-        options: Options | None = None
-        ready: list[TaskId] = []
-        for task_id in waiting:
-            task = self.state.tasks.get(task_id)
-            if task is None or not isinstance(task.state, Waiting) or task.state.why != "recovering":
-                continue
-            if now < task.state.until or task_id in self._barred:
-                self._on_release_time(task, now)
-                continue
-            # Neighbours of the same options together: there may be a million, and nothing starts before the last.
-            if task.options is not options:
-                self._enqueue_many(options, ready, now)
-                options, ready = task.options, []
-            self.change(task, "release", queued, now)
-            ready.append(task_id)
-        self._enqueue_many(options, ready, now)
-
-    def _enqueue_many(self, options: Options | None, tasks: list[TaskId], now: float) -> None:
-        if options is not None:
-            self.scheduler.enqueue_many(options, tasks, now)
-
-    def _begin_waiting(self, task: Task, waiting: Waiting, now: float) -> None:
+    def begin_waiting(self, task: Task, waiting: Waiting, now: float) -> None:
         task.state = waiting
         if not waiting.unmet:
             waiting.why = "delay"
         for parent in waiting.unmet:
             self.state.dependents.setdefault(parent, []).append(task.id)
         if waiting.until > now:
-            self._set_timer(waiting.until, "release", task.id)
+            self.set_timer(waiting.until, "release", task.id)
         self._check_waiting(task, now)
-
-    @staticmethod
-    def _note_parent(options: Options, waiting: Waiting, parent: TaskId, status: Status | None) -> None:
-        """A parent has ended; None: it has, but how is not known any more."""
-        if status == Status.SUCCEEDED or options.after_end == "always":
-            waiting.met += 1
-        elif status is None:
-            waiting.bar = f"it comes after {short_text(parent)}, whose end is not known any more (it was purged)"
-        else:
-            waiting.bar = f"it comes after {short_text(parent)}, which {ENDED_HOW[status]}"
-
-    @staticmethod
-    def _verdict(options: Options, waiting: Waiting) -> str:
-        """Whether its dependencies are "met", may still be ("unmet"), or can never be ("impossible")."""
-        if options.after_count == "any" and options.after:
-            return "met" if waiting.met else "unmet" if waiting.unmet else "impossible"
-        return "impossible" if waiting.bar else "unmet" if waiting.unmet else "met"
 
     def _check_waiting(self, task: Task, now: float) -> None:
         """Release the task, or end it, if what it waits for allows or forbids it to run."""
@@ -301,34 +178,18 @@ class Life:
         if not isinstance(waiting, Waiting) or waiting.why == "recovering":
             return
         # A back-off came after the dependencies were met, once and for all.
-        verdict = "met" if waiting.why == "retry" else self._verdict(task.options, waiting)
-        if verdict == "impossible":
+        allowed = "met" if waiting.why == "retry" else verdict(task.options, waiting)
+        if allowed == "impossible":
             self._end(task, "fail", Status.FAILED, now, error=ErrorInfo(Reason.DEPENDENCY, waiting.bar))
-        elif verdict == "met" and now >= waiting.until:
-            if self._barred and task.id in self._barred and self._is_held(task):
+        elif allowed == "met" and now >= waiting.until:
+            if self.void.holds_up(task):
                 waiting.until = now + LOOK_AGAIN
-                self._set_timer(waiting.until, "release", task.id)
+                self.set_timer(waiting.until, "release", task.id)
                 return
-            self._barred.discard(task.id)
+            self.void.lift(task.id)
             self.queue(task, "release", now)
-        elif verdict == "met" and waiting.why == "dependencies":
+        elif allowed == "met" and waiting.why == "dependencies":
             waiting.why = "delay"
-
-    def _is_held(self, task: Task) -> bool:
-        """Whether a runtime still has an attempt of it, which it was told to stop."""
-        return any(key[0] == task.id for runtime in self.state.runtimes.values() for key in runtime.held)
-
-    def note_void(self, task_id: TaskId, attempt: int) -> None:
-        """An attempt that counts for nothing, of a task that is not known (yet, or any more).
-
-        If the task is submitted once more, what a runtime still says of this attempt must not be taken for its word on the
-        next one.
-        """
-        if not 0 < attempt <= MOST_VOID:
-            return
-        if len(self._void) >= REMEMBERED_ENDS:
-            self._void.clear()
-        self._void[task_id] = max(attempt, self._void.get(task_id, 0))
 
     def queue(self, task: Task, event: str, now: float) -> None:
         """Give the task to the scheduler."""
@@ -402,7 +263,7 @@ class Life:
             self.change(task, "retry", Waiting(now, until, set(), "retry"), now)
             self.state.counters["attempts.retried"] += 1
             self.turn.store(self.update_of(task, until))
-            self._set_timer(until, "release", task.id)
+            self.set_timer(until, "release", task.id)
             return
         timed_out = error.reason == Reason.TIMEOUT_RUN
         event, status = ("expire", Status.EXPIRED) if timed_out else ("fail", Status.FAILED)
@@ -503,7 +364,7 @@ class Life:
             if child is None or not isinstance(child.state, Waiting) or parent not in child.state.unmet:
                 continue
             child.state.unmet.discard(parent)
-            self._note_parent(child.options, child.state, parent, status)
+            note_parent(child.options, child.state, parent, status)
             self._check_waiting(child, now)
 
     def forget(self, task: Task) -> None:
@@ -513,8 +374,7 @@ class Life:
             self.state.per_client[owner] -= 1
             if not self.state.per_client[owner]:
                 del self.state.per_client[owner]
-        if self._barred:
-            self._barred.discard(task.id)
+        self.void.lift(task.id)
         self.recent[task.id] = status_of(task)
         if len(self.recent) > REMEMBERED_ENDS:
             self.recent.popitem(last=False)
@@ -532,8 +392,7 @@ class Life:
                 continue
             self.forget(task)
             self.recent.pop(task.id, None)
-            self._barred.discard(task.id)
-            self.note_void(task.id, max(task.attempt, task.highest))
+            self.void.note(task.id, max(task.attempt, task.highest))
             if task.id in self.state.dependents:
                 self._release_dependents(task.id, None, now)
 
@@ -548,7 +407,7 @@ class Life:
             if task is None or isinstance(task.state, Ended | Running):
                 continue
             if kind == "release":
-                self._on_release_time(task, now)
+                self.on_release_time(task, now)
             elif task.started:
                 continue
             elif isinstance(task.state, Assigned):
@@ -562,14 +421,14 @@ class Life:
         """When ``on_time`` should be called again."""
         return self._timers[0][0] if self._timers else None
 
-    def _on_release_time(self, task: Task, now: float) -> None:
+    def on_release_time(self, task: Task, now: float) -> None:
         waiting = task.state
         if not isinstance(waiting, Waiting):
             return
         if waiting.why == "recovering":
-            until = max(waiting.until, self.recovering_until)
+            until = max(waiting.until, self.recovery.until)
             if now < until:
-                self._set_timer(min(until, now + LOOK_LATER), "release", task.id)
+                self.set_timer(min(until, now + LOOK_LATER), "release", task.id)
                 return
             waiting.why = "retry"  # nobody has it; its dependencies were met before
         elif now < waiting.until:
@@ -582,7 +441,7 @@ class Life:
         attempt = max(task.attempt, task.highest)
         return UpdateTask(task.id, attempt, task.failures, task.losses, not_before, story)
 
-    def _set_timer(self, when: float, kind: str, task_id: TaskId) -> None:
+    def set_timer(self, when: float, kind: str, task_id: TaskId) -> None:
         self._timer_count += 1
         heapq.heappush(self._timers, (when, self._timer_count, kind, task_id))
 

@@ -127,7 +127,7 @@ def give_out_at_once_after_a_restart(core: Any) -> None:
 
         def hasty(stored: Any, statuses: Any, now: float, until: float, awaited: Any = None) -> None:
             restore(stored, statuses, now, now)
-            core.life.end_recovery(now)
+            core.life.recovery.end(now)
 
         core.restore = hasty  # type: ignore[method-assign]
 

@@ -1,0 +1,113 @@
+"""After a restart: what an earlier controller left unfinished waits for the runtimes to say what they hold of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from headway_bus.ids import TaskId
+from headway_bus.records import Options, Status
+from headway_controller.dependencies import verdict, waiting_for
+from headway_controller.state import Queued, Task, Waiting
+from headway_controller.story import decode_story
+
+if TYPE_CHECKING:
+    from headway_controller.life import Life
+    from headway_controller.store.protocol import StoredTask
+
+OVER = frozenset({"failed", "returned", "revived"})
+"""Steps of a story after which the attempt that they name is known to be over."""
+
+
+class Recovery:
+    """The tasks that may have been given to a runtime by an earlier controller, and the time that runtimes have to say so."""
+
+    def __init__(self, life: Life) -> None:
+        self._life = life
+        self._tasks: list[TaskId] = []
+        self.until = 0.0
+        """Until then runtimes may say that they hold what an earlier controller gave them."""
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether tasks wait for runtimes to claim them."""
+        return bool(self._tasks)
+
+    def restore(self, stored: StoredTask, now: float, statuses: Mapping[TaskId, Status]) -> None:
+        """Take in an unfinished task. If it may run at all, it waits for a runtime to claim it.
+
+        ``statuses``: of the tasks that it comes after and that memory does not know.
+        """
+        life = self._life
+        options, story = life.intern(stored.options), decode_story(stored.story)
+        task = Task(
+            stored.task,
+            options,
+            stored.payload,
+            stored.client,
+            stored.submitted,
+            Waiting(now, self.until, set(), "recovering"),
+            # Which numbers the earlier controller gave out is not known beyond the last that it stored.
+            attempt=stored.attempt + 1,
+            failures=stored.failures,
+            losses=stored.losses,
+            story=story,
+            over=max((step.attempt for step in story or () if step.status in OVER), default=0),
+        )
+        life.take_in(task)
+        life.turn.store(life.update_of(task))
+        # A clock that was set back since must not make anybody wait until it has caught up.
+        submitted = min(stored.submitted - life.wall_offset, now)
+        back_off = min(stored.not_before - life.wall_offset, now + options.retry.backoff_max)
+        not_before = max(submitted + options.delay, back_off)
+        if options.timeout_start:
+            life.set_timer(max(now, submitted + options.timeout_start), "expire", task.id)
+        waiting = waiting_for(options, now, not_before, _first_known(life.status, statuses), known_only=True)
+        if verdict(options, waiting) == "met":
+            self.begin(task, waiting)
+        else:
+            life.begin_waiting(task, waiting, now)
+
+    def begin(self, task: Task, waiting: Waiting) -> None:
+        """It may have been given to a runtime, which shall have the time to say so."""
+        waiting.unmet, waiting.why = set(), "recovering"
+        task.state = waiting
+        self._tasks.append(task.id)
+        self._life.set_timer(max(self.until, waiting.until), "release", task.id)
+
+    def extend(self, until: float) -> None:
+        """The runtimes have longer to say what they hold, because they could not be heard."""
+        self.until = max(self.until, until)
+
+    def end(self, now: float) -> None:
+        """Every runtime that may hold something has said what: nobody has the rest."""
+        life = self._life
+        self.until = now
+        waiting, self._tasks = self._tasks, []
+        queued = Queued(now)
+        options: Options | None = None
+        ready: list[TaskId] = []
+        for task_id in waiting:
+            task = life.state.tasks.get(task_id)
+            if task is None or not isinstance(task.state, Waiting) or task.state.why != "recovering":
+                continue
+            if now < task.state.until or life.void.is_barred(task_id):
+                life.on_release_time(task, now)
+                continue
+            # Neighbours of the same options together: there may be a million, and nothing starts before the last.
+            if task.options is not options:
+                self._enqueue(options, ready, now)
+                options, ready = task.options, []
+            life.change(task, "release", queued, now)
+            ready.append(task_id)
+        self._enqueue(options, ready, now)
+
+    def _enqueue(self, options: Options | None, tasks: list[TaskId], now: float) -> None:
+        if options is not None:
+            self._life.scheduler.enqueue_many(options, tasks, now)
+
+
+def _first_known(
+    status_of: Callable[[TaskId], Status | None], statuses: Mapping[TaskId, Status]
+) -> Callable[[TaskId], Status | None]:
+    return lambda task_id: status_of(task_id) or statuses.get(task_id)
