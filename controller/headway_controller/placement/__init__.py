@@ -29,16 +29,25 @@ the controller's clock in seconds (any origin, but one), ``age`` the seconds bet
 Pass the same ``Options`` object for tasks that share it: what is known of it is found by its identity.
 
 ``scheduler``    the above
-``lanes``        the queued tasks in order
+``backlog``      all that waits: a lane for each demand, and plans
+``lanes``        the queued tasks of one demand in order
+``dispatcher``   what is committed now
 ``work``         what tasks that are alike share
 ``eligibility``  who may run a task at all
 ``resources``    what a runtime has and what is taken of it
 ``book``         what one runtime has been given, and when it will have room
 ``credit``       how much may be committed ahead
+``fleet``        the runtimes' books, and who has room for what
 ``pools``        runtimes that are alike, and who of them has room
+``takeback``     what is asked back, for a runtime that is free
+``binding``      the strategy in use; ``strategies`` by name, ``views`` that they see, ``plans`` that they make
+``catalogue``    from a task's options to its work
+``outlook``      what can be asked of the future: ``forecast`` reckons, ``waits`` calibrates and scores
+``explanation``  why a task is where it is
 """
 
-from headway_controller.placement.scheduler import Commit, Notice, Scheduler
+from headway_controller.placement.dispatcher import Commit
+from headway_controller.placement.scheduler import Notice, Scheduler
 from headway_controller.placement.waits import Waits
 
 __all__ = ["Commit", "Notice", "Scheduler", "Waits"]

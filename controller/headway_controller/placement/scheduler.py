@@ -1,4 +1,4 @@
-"""The scheduler: which queued task goes to which runtime, and when. Pure: time is an argument, nothing is awaited.
+"""The scheduler's face: everything that may be done to it and asked of it. Pure: time is an argument, nothing is awaited.
 
 The controller's core keeps the tasks; this keeps order, books and estimates. Tasks go through it as ids and options.
 """
@@ -15,15 +15,14 @@ from headway_bus.records import Options, RuntimeInfo
 from headway_controller.estimates.predictor import LearnedPredictor, Predictor
 from headway_controller.estimates.switch import PredictorSwitch
 from headway_controller.placement import explanation, takeback
+from headway_controller.placement.backlog import Backlog
 from headway_controller.placement.binding import Binder
 from headway_controller.placement.book import Book
 from headway_controller.placement.catalogue import Catalogue
-from headway_controller.placement.credit import room
+from headway_controller.placement.dispatcher import Commit, Dispatcher
 from headway_controller.placement.fleet import Fleet
 from headway_controller.placement.forecast import Expectation
-from headway_controller.placement.lanes import Bucket, Lane, Tier
 from headway_controller.placement.outlook import Outlook
-from headway_controller.placement.resources import Need
 from headway_controller.placement.strategies import Placement
 from headway_controller.placement.waits import Waits
 from headway_controller.placement.work import Batch, Work
@@ -33,20 +32,8 @@ SET_ASIDE = (30.0, 3600.0)
 """Seconds that a bad machine is left alone: at first, and at most."""
 BATCH_INTERVAL = 0.002
 """Seconds that the controller may take to react when it is busy: it commits that much more ahead."""
-EXAMINED = 4
-"""Waiting batches whose expected run time is looked at again for each decision."""
-
-
 WATCHED = 16
 """Tasks of one batch whose start is compared with what was foretold, spread over the batch."""
-
-
-class Commit(NamedTuple):
-    """Send these tasks to that runtime now; they are booked there."""
-
-    runtime: str
-    options: Options
-    tasks: list[TaskId]
 
 
 class Notice(NamedTuple):
@@ -71,14 +58,22 @@ class Scheduler:
         self.catalogue = Catalogue(self.switch.prepare, fifo_queues)
         self.fleet = Fleet(self._speed_of, self._tried_again, batch_interval)
         self.binder = Binder(self.fleet, lambda name, text: self._notice("strategy-failed", name, text))
+        self.backlog = Backlog(self.catalogue, self.binder)
+        self.dispatcher = Dispatcher(self.fleet, self.backlog, self.binder)
         self.waits = Waits()
-        self.queued = 0
-        """Tasks that wait for a runtime, planned ones included."""
-        self.counters: dict[str, int] = {"committed": 0, "asked_back": 0, "adopted": 0, "unknown": 0}
-        self._lanes: dict[tuple[object, ...], Lane] = {}
-        self._outlook = Outlook(self.fleet, self._lanes, self.waits)
+        self._counters: dict[str, int] = {"asked_back": 0, "adopted": 0, "unknown": 0}
+        self._outlook = Outlook(self.fleet, self.backlog.lanes, self.waits)
         self._sequence = 0
         self._notices: list[Notice] = []
+
+    @property
+    def queued(self) -> int:
+        """Tasks that wait for a runtime, planned ones included."""
+        return self.backlog.queued
+
+    @property
+    def counters(self) -> dict[str, int]:
+        return {"committed": self.dispatcher.committed, **self._counters}
 
     def take_up(self, waits: Waits) -> None:
         """Go on with calibration and scores that were kept."""
@@ -91,7 +86,7 @@ class Scheduler:
         self.predictor.speeds.declare(info.name, info.speed)
         self.fleet.add(info, now, bounded_delay(round_trip))
         if self.catalogue.learn_patterns(info):
-            self._sort_anew()
+            self.backlog.sort_anew()
 
     def update_runtime(self, name: str, now: float, round_trip: float) -> None:
         """The round trip was measured."""
@@ -105,7 +100,7 @@ class Scheduler:
         book = self.fleet.remove(name)
         if book is None:
             return []
-        self._unplan(book)
+        self.backlog.unplan(book)
         self.binder.touched.pop(book, None)
         held = [*book.committed, *book.running]
         for task in held:
@@ -133,7 +128,7 @@ class Scheduler:
     def _closed(self, book: Book) -> None:
         self.fleet.dirty[book] = None
         self.fleet.closed[book] = None
-        self._unplan(book)
+        self.backlog.unplan(book)
 
     # ------------------------------------------------------------------------------------------ tasks
 
@@ -146,27 +141,19 @@ class Scheduler:
         if not tasks:
             return
         work = self.catalogue.work_of(options)
-        self.fleet.watch(work.demand.need, self._needs)
-        lane = self._lane_of(work)
+        self.fleet.watch(work.demand.need, self.backlog.needs)
+        lane = self.backlog.lane_of(work)
         if self.waits.due(now):
             step = -(-len(tasks) // WATCHED)
             for place in range(self._sequence * 7919 % step, len(tasks), step):
                 self.waits.watch(tasks[place], work, self._outlook.raw(work, lane, now, float(place)), now)
         self._sequence += 1
-        lane.add(Batch(work, options, now, self._sequence, list(tasks)[::-1]))
-        self.queued += len(tasks)
+        self.backlog.add(Batch(work, options, now, self._sequence, list(tasks)[::-1]))
 
     def remove(self, task: TaskId, options: Options) -> None:
         """A task that is queued here, and only such a one, is cancelled or has expired."""
         self.waits.forget(task)
-        work = self.catalogue.work_of(options)
-        if self.binder.plans.where and self.binder.plans.remove(task, work.demand):
-            self.queued -= 1
-            return
-        lane = self._lane_of(work)
-        before = lane.count
-        lane.remove(task)
-        self.queued += lane.count - before
+        self.backlog.remove(task, options)
 
     def started(self, runtime: str, task: TaskId, options: Options, now: float, age: float = 0.0) -> None:
         """It began ``age`` seconds before the report was sent; what nobody booked there is adopted."""
@@ -180,7 +167,7 @@ class Scheduler:
         """(task, age) of attempts that are booked there; others are ignored."""
         book = self.fleet.books.get(runtime)
         if book is None:
-            self.counters["unknown"] += 1
+            self._counters["unknown"] += 1
             return
         latest = now - book.delay
         watched = self.waits.watched
@@ -196,7 +183,7 @@ class Scheduler:
         book = self.fleet.books.get(runtime)
         if book is None or task in book.committed or task in book.running:
             return
-        self.counters["adopted"] += 1
+        self._counters["adopted"] += 1
         work = self.catalogue.work_of(options)
         book.adopt(task, work, None if age is None else now - max(age, 0.0) - book.delay, now)
         self.fleet.dirty[book] = None
@@ -209,7 +196,7 @@ class Scheduler:
         """(task, seconds) of attempts that are over; seconds below 0: it says nothing about how long such tasks run."""
         book = self.fleet.books.get(runtime)
         if book is None:
-            self.counters["unknown"] += 1
+            self._counters["unknown"] += 1
             return 0
         self.fleet.dirty[book] = None
         when = now - max(age, 0.0) - book.delay
@@ -266,130 +253,19 @@ class Scheduler:
 
     def dispatch(self, now: float) -> list[Commit]:
         """What to commit now. It is booked when this returns."""
-        changed = self.fleet.examine(now)
-        commits: list[Commit] = []
-        if not self.queued:
-            return commits
-        if not self.binder.late:
-            self._dispatch_planned(changed, now, commits)
-        if self.binder.late:
-            self._dispatch_common(now, commits)
-        return commits
+        return self.dispatcher.dispatch(now)
 
     def take_backs(self, now: float) -> list[tuple[str, list[TaskId]]]:
         """(runtime, tasks) to ask back if they have not started: a free runtime would finish them sooner."""
         if not (self.fleet.holders or self.fleet.closed) or not self.binder.late:
             return []
         found = takeback.proposals(self.fleet, now)
-        self.counters["asked_back"] += sum(len(tasks) for _, tasks in found)
+        self._counters["asked_back"] += sum(len(tasks) for _, tasks in found)
         return found
 
     def next_wake(self) -> float:
         """When :meth:`dispatch` should be called though nothing happened; infinity: need not be."""
         return self.fleet.next_wake() if self.queued else math.inf
-
-    def _dispatch_common(self, now: float, commits: list[Commit]) -> None:
-        blocked: set[Lane] = set()
-        for lane in self._lanes.values():
-            if lane.count > EXAMINED:
-                lane.refresh(EXAMINED)
-        while self.queued:
-            chosen = self._next(now, blocked)
-            if chosen is None:
-                return
-            lane, tier, bucket = chosen
-            if lane.settle(tier, bucket) and not self._commit_some(lane, tier, bucket, now, commits):
-                blocked.add(lane)
-
-    def _next(self, now: float, blocked: set[Lane]) -> tuple[Lane, Tier, Bucket] | None:
-        """The head of the order, among the lanes for which somebody has room."""
-        best: tuple[Lane, Tier, Bucket] | None = None
-        best_key: tuple[float, float] | None = None
-        for lane in self._lanes.values():
-            if not lane.count or lane in blocked or not self.fleet.has_room(lane.demand):
-                continue
-            found = lane.first(now)
-            if found is None:
-                continue
-            level, tier, bucket = found
-            key = (-level, bucket.head_key)
-            if best_key is None or key < best_key:
-                best, best_key = (lane, tier, bucket), key
-        return best
-
-    def _commit_some(self, lane: Lane, tier: Tier, bucket: Bucket, now: float, commits: list[Commit]) -> bool:
-        """Commit the head of that bucket, and as many of its like as make sense at once. False: no room for it."""
-        head = bucket.heap[0][2]
-        work = head.work
-        choice = self.fleet.choose(work, now)
-        if choice is None:
-            return False
-        book = choice.book
-        limit = room(book, work, now, len(head.tasks))
-        if limit > 1:
-            # Half of a fair share at a time: all that have room fill evenly, in few steps even for thousands of tasks.
-            others = self.fleet.count_open(lane.demand)
-            if others > 1:
-                limit = max(1, min(limit, len(head.tasks) // (2 * others)))
-        if limit >= 1:
-            batch, tasks = lane.take(tier, bucket, limit)
-            if tasks:
-                self.queued -= len(tasks)
-                book.commit(tasks, work, now, choice)
-                self._add_commit(commits, book, batch, tasks)
-        self.fleet.classify(book, now)
-        # Without room it must have left those that have some, or it would be chosen for ever.
-        return limit >= 1 or not self.fleet.offers(book, work.demand.need)
-
-    def _add_commit(self, commits: list[Commit], book: Book, batch: Batch, tasks: list[TaskId]) -> None:
-        self.counters["committed"] += len(tasks)
-        if commits and commits[-1].options is batch.options and commits[-1].runtime == book.name:
-            commits[-1].tasks.extend(tasks)
-        else:
-            commits.append(Commit(book.name, batch.options, tasks))
-
-    def _dispatch_planned(self, changed: list[Book], now: float, commits: list[Commit]) -> None:
-        """Plan what came in, then commit from the plans of runtimes to which something happened."""
-        for lane in [lane for lane in self._lanes.values() if lane.count]:
-            self.binder.bind(lane, now)
-            if self.binder.late:  # the strategy was set aside
-                self._unplan(None)
-                return
-        touched, self.binder.touched = self.binder.touched, {}
-        for book in {**dict.fromkeys(changed), **touched}:
-            if book.open(now) and book.planned:
-                self._commit_planned(book, now, commits)
-                self.fleet.classify(book, now)
-
-    def _commit_planned(self, book: Book, now: float, commits: list[Commit]) -> None:
-        blocked: set[Lane] = set()
-        while True:
-            found = [
-                (lane, first)
-                for lane in self.binder.plans.lanes_of(book)
-                if lane not in blocked and (first := lane.first(now)) is not None
-            ]
-            if not found:
-                return
-            lane, (_, tier, bucket) = min(found, key=lambda each: (-each[1][0], each[1][2].head_key))
-            if not lane.settle(tier, bucket):
-                continue
-            work = bucket.heap[0][2].work
-            limit = room(book, work, now)
-            if limit < 1:
-                blocked.add(lane)
-                continue
-            batch, tasks = lane.take(tier, bucket, limit)
-            if tasks:
-                self.queued -= len(tasks)
-                self.binder.plans.taken(book, tasks, batch)
-                book.commit(tasks, work, now)
-                self._add_commit(commits, book, batch, tasks)
-
-    def _unplan(self, book: Book | None) -> None:
-        """Back to the common lanes with what was planned on that runtime, or on all."""
-        for batch in self.binder.plans.release(book):
-            self._lane_of(batch.work).add(batch)
 
     # ------------------------------------------------------------------------------------------ switching
 
@@ -397,45 +273,31 @@ class Scheduler:
         """From now on this one, for what waits too. Raises ValueError with the valid names."""
         self.binder.use(name, strategy)
         self.catalogue.all_fifo = name == "fifo"
-        self._sort_anew()
+        self.backlog.sort_anew()
         self.fleet.dirty.update(dict.fromkeys(self.fleet.books.values()))
 
     def use_predictor(self, name: str, predictor: Predictor | None = None) -> None:
         """From now on this one; without one, the learned one."""
         self.switch.use(name, predictor)
-        self._sort_anew()
-
-    def _sort_anew(self) -> None:
-        """Which lane a task belongs to, or its place there, may have changed: put every batch where it belongs."""
-        # Plans are kept by demand too: what is filed under one that has changed would not be found again.
-        self._unplan(None)
-        self.catalogue.forget()
-        lanes = list(self._lanes.values())
-        self._lanes.clear()
-        for lane in lanes:
-            for batch in lane.batches():
-                tasks = [task for task in batch.tasks if task not in lane.removed]
-                if tasks:
-                    work = self.catalogue.work_of(batch.options)
-                    self._lane_of(work).add(batch.part(tasks, batch.offset, work))
+        self.backlog.sort_anew()
 
     # ------------------------------------------------------------------------------------------ asking
 
     def waiting(self, options: Options, now: float, behind: int = 0) -> tuple[str, records.Estimate, records.Estimate]:
         """(runtime, start, end) in seconds from now for a task of these options that came now, ``behind`` its like."""
         work = self.catalogue.work_of(options)
-        return self._outlook.waiting(work, self._lane_of(work), now, float(behind))
+        return self._outlook.waiting(work, self.backlog.lane_of(work), now, float(behind))
 
     def start(self, options: Options, now: float, behind: int = 0) -> tuple[str, records.Estimate]:
         """The first two of :meth:`waiting`: what every submission is told, and no more."""
         work = self.catalogue.work_of(options)
-        raw = self._outlook.raw(work, self._lane_of(work), now, float(behind))
+        raw = self._outlook.raw(work, self.backlog.lane_of(work), now, float(behind))
         return raw.book.name if raw.book is not None else "", self.waits.publish(work, raw)
 
     def expectation(self, options: Options, now: float) -> Expectation:
         """The raw expectation behind :meth:`waiting`, not calibrated."""
         work = self.catalogue.work_of(options)
-        return self._outlook.raw(work, self._lane_of(work), now)
+        return self._outlook.raw(work, self.backlog.lane_of(work), now)
 
     def gpus_of(self, runtime: str, task: TaskId) -> list[int]:
         """The indices of the GPUs that a task which is committed or running there was given."""
@@ -505,22 +367,9 @@ class Scheduler:
     def _speed_of(self, book: Book) -> float:
         return self.predictor.speeds.of(book.name)
 
-    def _lane_of(self, work: Work) -> Lane:
-        lane = self._lanes.get(work.demand.key)
-        if lane is None:
-            if len(self._lanes) > 4096:
-                for key in [key for key, each in self._lanes.items() if not each.count]:
-                    del self._lanes[key]
-            lane = self._lanes[work.demand.key] = Lane(work.demand)
-        return lane
-
-    def _needs(self) -> set[Need]:
-        return {lane.demand.need for lane in self._lanes.values() if lane.count}
-
     def validate(self) -> None:
         """Raises AssertionError when the books do not agree with themselves."""
-        waiting = sum(lane.count for lane in self._lanes.values()) + len(self.binder.plans.where)
-        assert self.queued == waiting, f"{self.queued} tasks are counted as queued, {waiting} wait"
+        self.backlog.validate()
         for book in self.fleet.books.values():
             book.validate()
 

@@ -1,0 +1,96 @@
+"""All that waits for a runtime: a lane of tasks for each demand, and what an early-binding strategy has planned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headway_controller.placement.lanes import Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from headway_bus.ids import TaskId
+    from headway_bus.records import Options
+    from headway_controller.placement.binding import Binder
+    from headway_controller.placement.book import Book
+    from headway_controller.placement.catalogue import Catalogue
+    from headway_controller.placement.lanes import Bucket, Tier
+    from headway_controller.placement.resources import Need
+    from headway_controller.placement.work import Batch, Work
+
+MAX_LANES = 4096
+"""Beyond so many lanes the empty ones are forgotten."""
+
+
+class Backlog:
+    """``queued`` is the number of tasks that wait, in a common lane or planned on a runtime."""
+
+    def __init__(self, catalogue: Catalogue, binder: Binder) -> None:
+        self.lanes: dict[tuple[object, ...], Lane] = {}
+        self.queued = 0
+        self._catalogue = catalogue
+        self._binder = binder
+
+    def lane_of(self, work: Work) -> Lane:
+        """The lane in which such work waits; made when it is asked for."""
+        lane = self.lanes.get(work.demand.key)
+        if lane is None:
+            if len(self.lanes) > MAX_LANES:
+                for key in [key for key, each in self.lanes.items() if not each.count]:
+                    del self.lanes[key]
+            lane = self.lanes[work.demand.key] = Lane(work.demand)
+        return lane
+
+    def busy_lanes(self) -> Iterator[Lane]:
+        """The common lanes in which something waits."""
+        return (lane for lane in self.lanes.values() if lane.count)
+
+    def needs(self) -> set[Need]:
+        """What the waiting tasks occupy when they run, each kind once."""
+        return {lane.demand.need for lane in self.busy_lanes()}
+
+    def add(self, batch: Batch) -> None:
+        self.lane_of(batch.work).add(batch)
+        self.queued += len(batch.tasks)
+
+    def remove(self, task: TaskId, options: Options) -> None:
+        """A task that waits here is wanted no more."""
+        work = self._catalogue.work_of(options)
+        plans = self._binder.plans
+        if plans.where and plans.remove(task, work.demand):
+            self.queued -= 1
+            return
+        lane = self.lane_of(work)
+        before = lane.count
+        lane.remove(task)
+        self.queued += lane.count - before
+
+    def take(self, lane: Lane, tier: Tier, bucket: Bucket, limit: int) -> tuple[Batch, list[TaskId]]:
+        """Up to ``limit`` tasks of the bucket's first batch; they wait no more."""
+        batch, tasks = lane.take(tier, bucket, limit)
+        self.queued -= len(tasks)
+        return batch, tasks
+
+    def unplan(self, book: Book | None) -> None:
+        """Back to the common lanes with what was planned on that runtime, or on all."""
+        for batch in self._binder.plans.release(book):
+            self.lane_of(batch.work).add(batch)
+
+    def sort_anew(self) -> None:
+        """Which lane a task belongs to, or its place there, may have changed: put every batch where it belongs."""
+        # Plans are kept by demand too: what is filed under one that has changed would not be found again.
+        self.unplan(None)
+        self._catalogue.forget()
+        lanes = list(self.lanes.values())
+        self.lanes.clear()
+        for lane in lanes:
+            for batch in lane.batches():
+                tasks = [task for task in batch.tasks if task not in lane.removed]
+                if tasks:
+                    work = self._catalogue.work_of(batch.options)
+                    self.lane_of(work).add(batch.part(tasks, batch.offset, work))
+
+    def validate(self) -> None:
+        """Raises AssertionError when the count is not what waits."""
+        waiting = sum(lane.count for lane in self.lanes.values()) + len(self._binder.plans.where)
+        assert self.queued == waiting, f"{self.queued} tasks are counted as queued, {waiting} wait"
