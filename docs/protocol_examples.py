@@ -106,7 +106,7 @@ MESSAGES: list[m.Message] = [
     m.BlobHave(19, BLOB, 2_097_152),
     m.BlobPart(20, BLOB, 0),
     m.Event("job.roots", "progress", {"counts": {"succeeded": 9}}),
-    m.Registered(CONTROLLER, [(TASK, 1)], [(OTHER, 2)]),
+    m.Registered(CONTROLLER, [(TASK, 1)], [(OTHER, 2)], 7),
     m.Assign(BATCH, [m.AssignGroup(COMMAND, [(TASK, 2, 0)])]),
     m.Stop([(TASK, 2)], 5.0, "cancelled by client-1"),
     m.TakeBack([(TASK, 2)]),

@@ -127,6 +127,7 @@ SPECIAL = {
     ("Ping", "sent"): "seconds",
     ("File", "content"): "where to fetch it",
     ("Welcome", "name"): "the peer's name from now on",
+    ("Registered", "first"): "number of the next assign batch",
     ("Rejected", "request"): "of the refused message, where it could be read",
     ("PeerChanged", "name"): "of the peer",
     ("PeerChanged", "role"): "of the peer",

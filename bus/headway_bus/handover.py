@@ -66,6 +66,11 @@ class Outbox(Generic[Content]):
         return list(self._batches.values())
 
     @property
+    def oldest_number(self) -> int:
+        """The number of the oldest unacknowledged batch, or of the next one if there is none."""
+        return next(iter(self._batches), self.first)
+
+    @property
     def last_number(self) -> int:
         """The number given last; before any, one less than the first."""
         return self.first - 1

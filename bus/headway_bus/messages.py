@@ -474,12 +474,15 @@ class AssignGroup(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Registered(Message, frozen=True):
     """The controller knows the runtime and has made its own view equal to what the runtime said it holds.
 
-    ``stop`` are attempts that are no longer wanted; ``forget`` are ended ones that need not be reported (again).
+    ``stop`` are attempts that are no longer wanted; ``forget`` are ended ones that need not be reported (again);
+    ``first`` is the number of the next assign batch: one that comes before it was overtaken, because the broker could not
+    deliver those between, and is not to be taken in (0: it is not said).
     """
 
     controller: bytes
     stop: list[tuple[TaskId, int]] = []
     forget: list[tuple[TaskId, int]] = []
+    first: int = 0
 
 
 class Assign(Message, frozen=True):

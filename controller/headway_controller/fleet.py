@@ -157,7 +157,7 @@ class Fleet:
                 self._hold(runtime, key)
             elif key not in claimed:
                 self._lose_attempt(name, *key, "its runtime no longer has it", now)
-        self.turn.send(name, Registered(self.state.instance, stop, forget))
+        self.turn.send(name, Registered(self.state.instance, stop, forget, runtime.outbox.oldest_number))
         self.assignments.take_back(name, expiring)
         if stop:
             self.state.counters["attempts.unwanted"] += len(stop)

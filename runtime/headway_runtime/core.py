@@ -137,7 +137,7 @@ class Core:
         return []
 
     def on_registered(self, message: Registered, now: float) -> list[Effect]:
-        self.presence.answered()
+        self.presence.answered(message.first)
         self.reporter.forget((TaskId(task), number) for task, number in message.forget)
         return self.on_stop(message.stop, -1.0, "the controller no longer wants it", now)
 

@@ -67,10 +67,15 @@ class Presence:
         self._unanswered_since = now
         return Register(self.info, self._instance, held, self._assigned, draining)
 
-    def answered(self) -> None:
-        """The controller has taken in the last register message: what it assigns from now on, it assigns knowing that."""
+    def answered(self, first: int = 0) -> None:
+        """The controller has taken in the last register message: what it assigns from now on, it assigns knowing that.
+
+        ``first``: the number of the batch that comes next; 0: it was not said, and whichever comes is taken for it.
+        """
         self._unanswered_since = None
-        self._in_order = False
+        self._in_order = first > 0
+        if first:
+            self._assigned = first - 1
 
     def must_register_again(self, now: float) -> bool:
         """Whether the register message, or its answer, seems to be lost."""

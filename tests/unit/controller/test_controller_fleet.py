@@ -573,3 +573,15 @@ def test_a_batch_for_a_runtime_is_cut_by_bytes_and_count() -> None:
     batches = bench.take_all(RUNTIME)
     sizes = [sum(len(attempt[2]) for group in each.groups for attempt in group.attempts) for each in batches]
     assert sum(sizes) <= 3_000_000 and max(sizes) <= 1_100_000
+
+
+def test_the_answer_to_a_registration_names_the_next_assign_batch() -> None:
+    bench = Bench()
+    first = bench.join().first
+    bench.submit(1, 2)
+    (assign,) = [each for each in bench.take_all(RUNTIME) if isinstance(each, m.Assign)]
+    assert assign.batch == first
+    again = bench.join(held=[], assigned=first - 1)
+    assert again.first == first, "it is not known whether the batch arrived"
+    bench.take_all(RUNTIME)
+    assert bench.join(held=[Held(task_id(1), 1, "running", 0.1)], assigned=first).first == first + 1

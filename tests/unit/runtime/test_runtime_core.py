@@ -501,3 +501,14 @@ def test_batches_are_taken_in_by_their_numbers(world: World) -> None:
     assign(7, 7)
     assign(6, 6)
     assert [key[0] for key in core.attempts] == [task_id(5), task_id(6), task_id(7)]
+
+
+def test_a_batch_that_overtook_the_first_after_a_registration_is_not_taken_in() -> None:
+    """The first one was refused on its way because a queue was full: taken for it, the second would stand for both."""
+    world = World()
+    core = world.core
+    core.on_up(m.Welcome(1, "here", b"broker", 2.0, 2**26, b"controller"), world.now)
+    core.on_message(m.Registered(b"controller", first=41), [], world.now)
+    for batch, number in ((42, 2), (41, 1), (42, 2)):
+        core.on_message(m.Assign(batch, [m.AssignGroup(CALL, [(task_id(number), 1, NO_ARGUMENTS)])]), [], world.now)
+    assert list(core.attempts) == [(task_id(1), 1), (task_id(2), 1)]
