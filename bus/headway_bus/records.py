@@ -238,6 +238,7 @@ class RuntimeInfo(Record, frozen=True):
     version: str = ""
     speed: float = 1.0  # declared, relative to other runtimes
     by_value: bool = False  # runs cloudpickled code
+    edge: bool = False  # behind a link that breaks: it is remembered while it is away
 
 
 class Estimate(Record, frozen=True):

@@ -15,6 +15,7 @@ code runs in children of the nursery. A file a noun:
 ``checks``     what must always hold (pure)
 ``effects``    what the core asks its shell to do
 ``service``    the only file that awaits and owns the connection
+``settings``   the command line's options and the settings, and the set-up made of them
 ``transfers``  large arguments and results, part by part
 ``pipes``      messages on a pipe between the runtime and a process of its own
 ``children``   the runtime's end of its child processes

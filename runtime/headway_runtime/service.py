@@ -67,6 +67,9 @@ class Setup:
     prepare: Prepare | None = None
     """Gives the socket the runtime's key; None: a bus without keys."""
 
+    role: str = "runtime"
+    """What it says that it is: "runtime" or "edge"."""
+
 
 class RuntimeService:
     """One runtime. ``await run()`` inside a loop; ``leave()`` from a signal handler ends it in good order."""
@@ -76,11 +79,11 @@ class RuntimeService:
         self.instance = os.urandom(8)
         self.refused: Rejected | None = None
         self._loop = asyncio.get_running_loop()
-        self.core = Core(setup.info, self.instance, Refusals(setup.info, frozenset(setup.models)), setup.bounds)
+        self.core = self._make_core()
         self._folder = WorkFolder(setup.work)
         self._link = Link(
             setup.url,
-            "runtime",
+            setup.role,
             codec.for_runtime(),
             self,
             name=setup.info.name,
@@ -107,6 +110,10 @@ class RuntimeService:
         for variable in (config.KEY_VARIABLE, "HEADWAY_BUS_KEY_FILE"):
             self._environment.pop(variable, None)
         self._loop.set_exception_handler(_on_defect)
+
+    def _make_core(self) -> Core:
+        setup = self.setup
+        return Core(setup.info, self.instance, Refusals(setup.info, frozenset(setup.models)), setup.bounds)
 
     # -------------------------------------------------------------------------------------- life
 

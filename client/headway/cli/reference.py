@@ -57,8 +57,13 @@ def _sections() -> Iterator[str]:
 def page_of(command: click.Command, name: str) -> str:
     """One verb. Laid out here and not by click, whose layout changes from version to version."""
     if isinstance(command, click.Group):
-        below = (page_of(each, f"{name} {verb}") for verb, each in command.commands.items())
-        return "\n".join([_paragraphs(command.help or ""), *below])
+        below = [page_of(each, f"{name} {verb}") for verb, each in command.commands.items()]
+        own = _own_page(command, name) if command.invoke_without_command else _paragraphs(command.help or "")
+        return "\n".join([own, *below])
+    return _own_page(command, name)
+
+
+def _own_page(command: click.Command, name: str) -> str:
     parts = [f"```\n{usage_of(command, name)}\n```\n", _paragraphs(command.help or "")]
     options = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
     parts.append(

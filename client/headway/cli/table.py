@@ -67,6 +67,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
         Verb("broker", "", "Run the broker."),
         Verb("controller", "", "Run the controller."),
         Verb("runtime", "", "Run a runtime."),
+        Verb("edge", "", "Run an edge agent."),
     ),
 }
 
