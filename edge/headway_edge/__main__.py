@@ -28,7 +28,7 @@ from headway_runtime.settings import offers, overrides_of, setup_of
 @offers
 @click.option("--spool", metavar="FOLDER", help="Where the agent keeps what must not be lost, and its files.")
 @click.pass_context
-def command(context: click.Context, **given: Any) -> None:
+def command(context: click.Context, /, **given: Any) -> None:
     """Run an edge agent on this machine until told to stop.
 
     An edge agent is a runtime for machines that nobody can dial and whose link breaks: it connects out, goes on while it
