@@ -84,14 +84,15 @@ def validate(
         return _legacy(model, params, y, names)
     if validation != ROLLING:
         raise TrainerError(f"validation: {validation!r} is neither {ROLLING!r} nor {LEGACY!r}")
-    cuts = rolling_folds(len(y), horizon, folds, find_model(model).shortest)
+    kind = find_model(model)
+    cuts = rolling_folds(len(y), horizon, folds, kind.shortest)
     if not cuts:
         raise SeriesRefused("too-short", f"{len(y)} points are too few to validate {model}")
     found, scores = [], []
     for cut, end in cuts:
         known = None if features is None else features[:cut]
         ahead = None if features is None else np.repeat(features[cut - 1 : cut], end - cut, axis=0)
-        predicted = make_model(model, dict(params)).fit(y[:cut], known).predict(end - cut, ahead)
+        predicted = kind(**params).fit(y[:cut], known).predict(end - cut, ahead)
         _must_be_finite(model, predicted)
         found.append(Fold(cut, [float(value) for value in predicted]))
         scores.append(metrics.evaluate(names, y[cut:end], predicted, y[:cut], season))

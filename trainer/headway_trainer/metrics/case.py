@@ -118,22 +118,21 @@ def evaluate(
 
     Raises TrainerError for lengths that differ, nothing to compare, or values that are not finite.
     """
-    case = Case(
-        _values("actual", actual), _values("predicted", predicted), None if train is None else _values("train", train)
-    )
+    known = None if train is None else _values("train", train)
+    case = Case(_values("actual", actual), _values("predicted", predicted), known, season)
     if len(case.actual) != len(case.predicted) or not len(case.actual):
         raise TrainerError(f"metrics: {len(case.actual)} actual and {len(case.predicted)} predicted values")
     if season < 1:
         raise TrainerError(f"metrics: a season of {season}; expected at least 1")
-    case = Case(case.actual, case.predicted, case.train, season)
     values: dict[str, float | None] = {}
     warnings = []
-    for name in names:
-        try:
-            values[name] = _finite(find_metric(name), case)
-        except Undefined as reason:
-            values[name] = None
-            warnings.append(f"{name} is not defined: {reason}")
+    with np.errstate(all="ignore"):
+        for name in names:
+            try:
+                values[name] = _finite(find_metric(name), case)
+            except Undefined as reason:
+                values[name] = None
+                warnings.append(f"{name} is not defined: {reason}")
     return Scores(values, warnings)
 
 
@@ -145,8 +144,7 @@ def _values(what: str, given: ArrayLike) -> Array:
 
 
 def _finite(wanted: Metric, case: Case) -> float:
-    with np.errstate(all="ignore"):
-        value = float(wanted.function(case))
+    value = float(wanted.function(case))
     if not math.isfinite(value):
         raise Undefined("the numbers are too large for it")
     return value

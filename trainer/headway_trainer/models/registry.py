@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
@@ -31,9 +32,14 @@ def model(kind: Kind) -> Kind:
 
 def catalogue() -> dict[str, type[Model]]:
     """All models that are known now, by name."""
+    _load_built_in()
+    return dict(sorted(_models.items()))
+
+
+@functools.cache
+def _load_built_in() -> None:
     for module in BUILT_IN:
         importlib.import_module(f"headway_trainer.models.{module}")
-    return dict(sorted(_models.items()))
 
 
 def find_model(name: object, place: str = "model") -> type[Model]:
@@ -45,14 +51,14 @@ def find_model(name: object, place: str = "model") -> type[Model]:
         raise TrainerError(f"{place}: {name!r} is not a name of a model")
     if ":" in name:
         return _imported(name, place)
-    known = catalogue()
+    _load_built_in()
     for spelling in (name, name.removesuffix(SUFFIX), ALIASES.get(name.removesuffix(SUFFIX), "")):
-        if spelling in known:
-            return known[spelling]
+        if spelling in _models:
+            return _models[spelling]
     for point in entry_points(group=GROUP):
         if point.name in (name, name.removesuffix(SUFFIX)):
             return _imported(point.value, place)
-    raise UnknownName(place, "model", name, [*known, *(point.name for point in entry_points(group=GROUP))])
+    raise UnknownName(place, "model", name, [*_models, *(point.name for point in entry_points(group=GROUP))])
 
 
 def make_model(name: object, params: dict[str, Any] | None = None, place: str = "model") -> Model:

@@ -32,6 +32,7 @@ def run_study(model: str, state: list[Plain], values: Any, features: Any, settin
     from headway_trainer.studies.study import Study
 
     study = Study.load(state)
+    settings = settings | {"metrics": [settings["metric"]]}  # the others are told of the best one only
     while (trial := study.ask()) is not None:
         try:
             found = run_trial(model, trial.values, values, features, settings)

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from headway_trainer.errors import TrainerError, UnknownName
-from headway_trainer.studies.space import Raw, Space
+from headway_trainer.studies.space import Choice, Raw, Space
 
 ENGINES = ("hyperopt", "random", "grid")
 
@@ -79,6 +79,17 @@ def make_engine(name: str, space: Space, trials: int) -> Engine:
         return GridEngine(space)
     if name == "random":
         return RandomEngine(space)
-    from headway_trainer.studies.tpe import TpeEngine  # here: a runtime never needs hyperopt, and random search neither
+    return _tree_of_parzen_estimators(space)
 
-    return TpeEngine(space)
+
+def _tree_of_parzen_estimators(space: Space) -> Engine:
+    """The engine hyperopt: by hyperopt itself where a space has conditions, else computed directly, with the same result."""
+    if any(
+        isinstance(one, Choice) and any(option.space for option in one.options) for one in space.dimensions.values()
+    ):
+        from headway_trainer.studies.tpe import TpeEngine  # here: its import takes a second, and most never need it
+
+        return TpeEngine(space)
+    from headway_trainer.studies.parzen import ParzenEngine
+
+    return ParzenEngine(space)
