@@ -2,7 +2,7 @@
 
 ::
 
-    study = await headway_trainer.studies(bus, "package.module:objective", {"rate": {"low": 0.001, "high": 1, "log": True}})
+    study = await headway_trainer.search(bus, "package.module:objective", {"rate": {"low": 0.001, "high": 1, "log": True}})
     results = await headway_trainer.train(bus, {"path": "sales.csv", "group": ["sku"], "time": "date", "target": "y"})
 
 docs/trainer.md has the rest. Everything is imported when it is first used: a runtime that runs trials pays for numpy only.
@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headway_trainer.document import AsyncResult, commit_job_func, get_result_func
-    from headway_trainer.errors import TrainerError
+    from headway_trainer.errors import StudyCancelled, TrainerError
     from headway_trainer.models.base import Model
     from headway_trainer.models.registry import model
     from headway_trainer.running.job import Job
-    from headway_trainer.running.searching import search
+    from headway_trainer.running.objectives import Command, Script
+    from headway_trainer.running.searching import resume, search
     from headway_trainer.running.training import train
     from headway_trainer.series import read_series
     from headway_trainer.studies.study import Study
@@ -28,26 +29,34 @@ _HOME_OF = {
     "AsyncResult": "headway_trainer.document",
     "commit_job_func": "headway_trainer.document",
     "get_result_func": "headway_trainer.document",
+    "Command": "headway_trainer.running.objectives",
     "Job": "headway_trainer.running.job",
     "Model": "headway_trainer.models.base",
+    "Script": "headway_trainer.running.objectives",
     "Study": "headway_trainer.studies.study",
+    "StudyCancelled": "headway_trainer.errors",
     "TrainerError": "headway_trainer.errors",
     "model": "headway_trainer.models.registry",
     "read_series": "headway_trainer.series",
+    "resume": "headway_trainer.running.searching",
     "search": "headway_trainer.running.searching",
     "train": "headway_trainer.running.training",
 }
 
 __all__ = [
     "AsyncResult",
+    "Command",
     "Job",
     "Model",
+    "Script",
     "Study",
+    "StudyCancelled",
     "TrainerError",
     "commit_job_func",
     "get_result_func",
     "model",
     "read_series",
+    "resume",
     "search",
     "train",
 ]

@@ -6,6 +6,7 @@
       TrainerError          what a person asked for cannot be done; the text names the place and what was expected
         UnknownName         a model, metric, distribution, engine or parameter that does not exist
         SeriesRefused       one series cannot be trained; the others go on
+        StudyCancelled      somebody has cancelled the study; what was found is kept, and it can be gone on with
 """
 
 from __future__ import annotations
@@ -36,3 +37,7 @@ class SeriesRefused(TrainerError):
     def __init__(self, status: str, reason: str) -> None:
         super().__init__(reason)
         self.status = status
+
+
+class StudyCancelled(TrainerError):
+    """The study was cancelled from elsewhere, by ``headway study cancel``."""

@@ -71,12 +71,12 @@ def test_failed_trials_do_not_end_a_search_and_it_goes_on_from_its_log(url: str,
     assert [trial.values["n"] for trial in failed] == [3, 6, 9]
     assert "not to my taste" in failed[0].reason
     lines = path.read_bytes().splitlines(keepends=True)
-    last = json.loads(lines[-1])["tell"]
+    assert "tell" in json.loads(lines[-1])
     path.write_bytes(b"".join(lines[:-1]))
     again = on(url, work)
     assert [trial.loss for trial in again.trials] == [trial.loss for trial in study.trials]
     runs = {n: (tmp_path / str(n)).read_text().count("ran") for n in range(1, 10)}
-    assert sum(runs.values()) == 10 and runs[study.trials[last].values["n"]] == 2
+    assert set(runs.values()) == {1}, "the result of the trial that was not told is still on the bus"
 
 
 @pytest.mark.parametrize("granularity", ["series", "trial"])

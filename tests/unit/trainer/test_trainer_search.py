@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ MIXED = {
     "kind": {"choice": ["a", {"name": "b", "space": {"depth": {"low": 1, "high": 3}, "n": [7, 9]}}]},
     "fixed": "text",
 }
-ENGINES = ("hyperopt", "random")
+needs_optuna = pytest.mark.skipif(find_spec("optuna") is None, reason="pip install 'headway[optuna]'")
+ENGINES = ("hyperopt", "random", pytest.param("optuna", marks=needs_optuna))
 
 
 def loss_of(values: dict[str, Any]) -> float:

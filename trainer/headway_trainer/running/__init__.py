@@ -5,7 +5,8 @@
     job        what is to be trained, checked
     trial      what runs on a runtime; numpy and no more
     drive      a study and what runs its trials, until it is done
-    searching  search: any task as an objective
+    objectives what a trial runs: a function, a command, a script
+    searching  search: anything that a runtime runs as an objective
     training   train: a file of series
     report     results.json and forecasts.csv
 """

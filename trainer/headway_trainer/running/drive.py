@@ -5,45 +5,71 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from headway_bus.errors import TaskError, TaskLost
+from headway_bus.errors import TaskCancelled, TaskError, TaskLost
+from headway_trainer.errors import StudyCancelled
 from headway_trainer.studies.study import DONE, Study, Trial
 
 MOST_LOSSES = 3
 """Times that one trial may be lost with its runtimes before it counts as failed: it may be what kills them."""
 
+CANCELLED = ".cancelled"
+"""Behind the name of a study's log, or of a report folder's job: somebody has cancelled it, and ``resume`` goes on."""
+
 
 @dataclass(frozen=True)
 class Told:
-    """What came of one trial."""
+    """What came of one trial. ``cancelled``: somebody has cancelled its task."""
 
     loss: float | None = None
     reason: str = ""
     result: dict[str, Any] = field(default_factory=dict)
     lost: bool = False
+    status: str = ""
+    cancelled: bool = False
 
 
 Runner = Callable[[Trial], Awaitable[Told]]
 Listener = Callable[[Study, Trial], None]
 
 
-async def drive(study: Study, run: Runner, parallel: int, listener: Listener | None = None) -> None:
-    """Ask, run at most ``parallel`` at the same time, tell. Cancelling this cancels what is running."""
-    flying: set[asyncio.Task[tuple[Trial, Told]]] = set()
+async def drive(
+    study: Study,
+    run: Runner,
+    parallel: int,
+    listener: Listener | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Ask, run at most ``parallel`` at the same time, tell. Cancelling this cancels what is running.
+
+    ``check`` is called whenever a trial has ended, before it is told; what it raises ends the search.
+    """
+    flying: dict[asyncio.Task[Told], Trial] = {}
     losses: dict[int, int] = {}
+    adopted = {trial.number for trial in study.pending}
     try:
         while not study.done:
             # In a thread: a suggestion takes some milliseconds, in which results of others would have to wait.
             while len(flying) < parallel and (trial := await asyncio.to_thread(study.ask)) is not None:
-                flying.add(asyncio.create_task(_one(run, trial)))
-            ended, flying = await asyncio.wait(flying, return_when=asyncio.FIRST_COMPLETED)
+                flying[asyncio.create_task(_one(run, trial))] = trial
+            ended, _ = await asyncio.wait(flying, return_when=asyncio.FIRST_COMPLETED)
+            check()
             for one in ended:
-                _tell(study, *one.result(), losses, listener)
+                trial, told = flying.pop(one), one.result()
+                if told.cancelled and trial.number in adopted:
+                    # It was cancelled together with the trainer that had submitted it.
+                    adopted.discard(trial.number)
+                    study.lost(trial.number)
+                else:
+                    _tell(study, trial, told, losses, listener)
     finally:
         for one in flying:
             one.cancel()
         await asyncio.gather(*flying, return_exceptions=True)
+        for trial in flying.values():
+            study.lost(trial.number)
 
 
 def _tell(study: Study, trial: Trial, told: Told, losses: dict[int, int], listener: Listener | None) -> None:
@@ -51,23 +77,42 @@ def _tell(study: Study, trial: Trial, told: Told, losses: dict[int, int], listen
         losses[trial.number] = losses.get(trial.number, 0) + 1
         study.lost(trial.number)
         return
-    study.tell(trial.number, told.loss, reason=told.reason, result=told.result)
+    study.tell(trial.number, told.loss, status=told.status, reason=told.reason, result=told.result)
     if listener is not None:
         listener(study, trial)
 
 
-async def _one(run: Runner, trial: Trial) -> tuple[Trial, Told]:
+async def _one(run: Runner, trial: Trial) -> Told:
     try:
-        return trial, await run(trial)
+        return await run(trial)
     except TaskLost as lost:
-        return trial, Told(reason=str(lost), lost=True)
+        return Told(reason=str(lost), lost=True)
+    except TaskCancelled as cancelled:
+        return Told(reason=str(cancelled), cancelled=True)
     except TaskError as failed:
-        return trial, Told(reason=_last_line(str(failed)))
+        return Told(reason=_last_line(str(failed)))
 
 
 def _last_line(text: str) -> str:
     lines = text.strip().splitlines()
     return lines[-1] if lines else ""
+
+
+def cancel_mark(place: Path) -> Path:
+    """The file that says that the study at ``place``, or the job of the folder ``place``, was cancelled."""
+    return place / "job.json.cancelled" if place.is_dir() else place.with_name(place.name + CANCELLED)
+
+
+def lift_cancel(place: Path | None) -> None:
+    """It is gone on with."""
+    if place is not None:
+        cancel_mark(place).unlink(missing_ok=True)
+
+
+def check_not_cancelled(place: Path | None) -> None:
+    """Raises StudyCancelled if somebody has cancelled it since it was begun."""
+    if place is not None and cancel_mark(place).exists():
+        raise StudyCancelled(f"{place}: it was cancelled; `headway study resume {place}` goes on with it")
 
 
 def finished(study: Study) -> int:

@@ -6,8 +6,10 @@
     notation   every way in which people write one, into the normal form
     engines    random, grid
     tpe        hyperopt's tree of Parzen estimators by ask and tell
+    optuna_engine  optuna's, the same way
+    pruning    which trials are stopped early
     log        the append-only file of a study
-    study      ask, tell, state, load
+    study      ask, tell, report, state, load
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import numpy as np
 from headway_trainer.errors import TrainerError, UnknownName
 from headway_trainer.studies.space import Choice, Raw, Space
 
-ENGINES = ("hyperopt", "random", "grid")
+ENGINES = ("hyperopt", "random", "grid", "optuna")
 
 
 class Engine(Protocol):
@@ -79,6 +79,10 @@ def make_engine(name: str, space: Space, trials: int) -> Engine:
         return GridEngine(space)
     if name == "random":
         return RandomEngine(space)
+    if name == "optuna":
+        from headway_trainer.studies.optuna_engine import OptunaEngine
+
+        return OptunaEngine(space)
     return _tree_of_parzen_estimators(space)
 
 

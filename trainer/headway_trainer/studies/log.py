@@ -1,24 +1,36 @@
 """The append-only file of a study: one JSON object a line, the first of them its settings.
 
-A line that was cut off by a kill is the last one; it is dropped, and what it would have said is done again.
+A line that was cut off by a kill is the last one; it is dropped, and what it would have said is done again. The file is
+locked by whoever appends: a study that two programs run would ask everything twice.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import IO, Any
 
 from headway_trainer.errors import TrainerError
 
+if sys.platform != "win32":
+    import fcntl
+
 
 class StudyLog:
-    """Appends to one file. Each record reaches the system before ``append`` returns: a killed process loses none."""
+    """Appends to one file. Each record reaches the system before ``append`` returns: a killed process loses none.
+
+    Raises TrainerError if another program appends to it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._stream: IO[bytes] = path.open("ab", buffering=0)
+        if not _lock(self._stream.fileno()):
+            self._stream.close()
+            raise TrainerError(f"{path}: another program runs this study; `headway study cancel` stops it")
 
     def append(self, record: dict[str, Any]) -> None:
         self._stream.write(json.dumps(record, allow_nan=False).encode() + b"\n")
@@ -27,14 +39,37 @@ class StudyLog:
         self._stream.close()
 
 
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """All whole records; a torn last line is cut off the file. Raises TrainerError for damage anywhere else."""
+def _lock(descriptor: int) -> bool:
+    """Whether the lock was free. It goes with the descriptor, so a killed program leaves none behind."""
+    if sys.platform == "win32":
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def is_running(path: Path) -> bool:
+    """Whether a program appends to this log now."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return not _lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_log(path: Path, *, mend: bool = True) -> list[dict[str, Any]]:
+    """All whole records. Raises TrainerError for damage anywhere but in the last line.
+
+    ``mend``: a torn last line is cut off the file. Without it nothing is written: a trainer may be at work there.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise TrainerError(f"{path}: {error.strerror}") from None
     whole = content.rfind(b"\n") + 1
-    if whole < len(content):
+    if whole < len(content) and mend:
         with path.open("r+b") as stream:
             stream.truncate(whole)
     records = []

@@ -2,13 +2,17 @@
 
 A study is what it has been told, in order. Its log holds exactly that, so a study that is read again goes on as if
 nothing had happened: trials that were asked and never told are asked first, with the same numbers and values.
+
+Its records: the settings; ``ask`` a number with its raw point; ``report`` a value that a trial has while it runs; ``again``:
+what the trial has reported is void, it runs once more; ``lost``: so is its task; ``tell`` what came of it.
 """
 
 from __future__ import annotations
 
 import math
+import uuid
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +21,7 @@ from headway_trainer.errors import TrainerError, UnknownName
 from headway_trainer.studies.engines import make_engine, seed_of
 from headway_trainer.studies.log import StudyLog, read_log
 from headway_trainer.studies.notation import parse_space
+from headway_trainer.studies.pruning import Rival, parse_pruning
 from headway_trainer.studies.space import Raw, Space, Values
 
 FORMAT = 1
@@ -27,7 +32,11 @@ MODES = ("async", "batch")
 
 @dataclass
 class Trial:
-    """One point and what came of it. ``result``: whatever else the teller wants kept, as plain data."""
+    """One point and what came of it. ``result``: whatever else the teller wants kept, as plain data.
+
+    ``reports``: values by step, of its present run. ``run``: how often it was lost. ``stopped_at``: the step at which it
+    turned out to be a loser.
+    """
 
     number: int
     values: Values
@@ -36,6 +45,13 @@ class Trial:
     loss: float | None = None
     reason: str = ""
     result: dict[str, Any] = field(default_factory=dict)
+    reports: dict[int, float] = field(default_factory=dict)
+    run: int = 0
+    stopped_at: int | None = None
+
+    def start_again(self) -> None:
+        self.reports.clear()
+        self.stopped_at = None
 
 
 class Study:
@@ -43,6 +59,9 @@ class Study:
 
     ``mode="batch"`` suggests ``batch`` trials at a time from the results of all batches before, and from no other, so the
     trials are the same whatever the number and the order of those who run them. ``async`` uses every result at once.
+
+    ``pruning``: "median", "asha", or a dict with ``rule`` and its settings: which trials :meth:`report` finds to be losers.
+    ``about``: plain data that is kept with the study for whoever runs it. ``id`` tells it from every other study.
     """
 
     def __init__(
@@ -55,6 +74,9 @@ class Study:
         series: str = "",
         mode: str = "async",
         batch: int = 8,
+        pruning: Any = None,
+        about: dict[str, Any] | None = None,
+        id: str = "",
         path: Path | None = None,
     ) -> None:
         if trials < 1 or batch < 1 or seed < 0:
@@ -65,6 +87,9 @@ class Study:
         size = self.space.size
         self.limit = trials if size is None else min(trials, size)
         self.mode, self.batch, self.seed, self.series, self.engine = mode, batch, seed, series, engine
+        self.pruning = parse_pruning(pruning)
+        self.about = about or {}
+        self.id = id or uuid.uuid4().hex[:16]
         self.trials: list[Trial] = []
         self._engine = make_engine(engine, self.space, trials)
         self._ready: deque[Trial] = deque()
@@ -99,6 +124,9 @@ class Study:
         trial = self._trial(number)
         if trial.status != PENDING:
             return
+        if trial.stopped_at is not None:
+            loss, status = trial.reports[trial.stopped_at], PRUNED
+            reason = f"stopped at step {trial.stopped_at}"
         known = loss is not None and math.isfinite(loss)
         chosen = status or (DONE if known else FAILED)
         if chosen not in STATUSES or (chosen == DONE and not known):
@@ -115,10 +143,37 @@ class Study:
         self._write(record)
         self._told(record)
 
+    def report(self, number: int, value: float, step: int | None = None) -> bool:
+        """A value that the trial has while it runs; lower is better. Returns whether the trial is to be stopped.
+
+        ``step`` counts what was done for it, such as epochs; None: how many values the trial has reported before. Once a
+        trial is to be stopped it stays so, whatever it reports later, and even if it ends meanwhile.
+        """
+        trial = self._trial(number)
+        if trial.status != PENDING or trial.stopped_at is not None:
+            return trial.stopped_at is not None
+        at = len(trial.reports) if step is None else step
+        known = value if math.isfinite(value) else None
+        self._write({"report": number, "step": at, "value": known})
+        self._reported(trial, at, known)
+        if self.pruning is not None and self.pruning.is_loser(trial.reports, at, self._rivals(trial)):
+            trial.stopped_at = at
+        return trial.stopped_at is not None
+
+    def again(self, number: int) -> None:
+        """The trial begins anew by itself, as when its task has another attempt: what it has reported is void."""
+        trial = self._trial(number)
+        if trial.status == PENDING and trial.reports:
+            self._write({"again": number})
+            trial.start_again()
+
     def lost(self, number: int) -> None:
-        """The trial's runtime is gone: it is asked again, with the same number and values."""
+        """The trial's task is gone: it is asked again, with the same number and values."""
         trial = self._trial(number)
         if trial.status == PENDING and trial not in self._ready:
+            self._write({"lost": number})
+            trial.start_again()
+            trial.run += 1
             self._ready.appendleft(trial)
 
     @property
@@ -141,6 +196,11 @@ class Study:
         records = [self._header()]
         records += [{"ask": trial.number, "raw": trial.raw} for trial in self.trials]
         for trial in self.trials:
+            records += [{"lost": trial.number}] * trial.run
+            records += [
+                {"report": trial.number, "step": at, "value": value if math.isfinite(value) else None}
+                for at, value in trial.reports.items()
+            ]
             if trial.status != PENDING:
                 told = {"tell": trial.number, "status": trial.status, "loss": trial.loss}
                 records.append({**told, "reason": trial.reason, "result": trial.result})
@@ -158,12 +218,19 @@ class Study:
         study = cls(**settings)
         for record in records[1:]:
             study._replay(record, place)
+        for trial in study.pending:  # its task goes on, or runs again: either way all its reports come once more
+            trial.start_again()
         study._ready.extend(study.pending)
         if path is not None:
             study._log = StudyLog(path)
         if study.mode == "batch" and len(study.trials) % study.batch:
             study._suggest()  # a batch that a kill cut short: completed now, before any of its results can be told
         return study
+
+    @property
+    def path(self) -> Path | None:
+        """The log's, while it is open."""
+        return self._log.path if self._log is not None else None
 
     def close(self) -> None:
         """Close the log. The study stays readable."""
@@ -178,7 +245,10 @@ class Study:
         self.close()
 
     def _header(self) -> dict[str, Any]:
-        return {"study": FORMAT, "space": self.space.plain(), **self._settings, "batch": self.batch}
+        pruning = {"pruning": self.pruning.plain()} if self.pruning else {}
+        about = {"about": self.about} if self.about else {}
+        settings = {**self._settings, "batch": self.batch, **pruning, **about, "id": self.id}
+        return {"study": FORMAT, "space": self.space.plain(), **settings}
 
     def _write(self, record: dict[str, Any]) -> None:
         if self._log is not None:
@@ -211,6 +281,16 @@ class Study:
         trial.reason, trial.result = record["reason"], record["result"]
         self._engine.tell(trial.number, trial.loss if trial.status != FAILED else None)
 
+    def _reported(self, trial: Trial, step: int, value: float | None) -> None:
+        trial.reports[step] = math.inf if value is None else value
+
+    def _rivals(self, trial: Trial) -> Iterator[Rival]:
+        """Whom a trial is compared with: in batches only those of earlier ones, whose values do not depend on order."""
+        batch = trial.number // self.batch
+        for other in self.trials:
+            if other is not trial and (self.mode != "batch" or other.number // self.batch < batch):
+                yield Rival(other.reports, other.status == DONE)
+
     def _replay(self, record: dict[str, Any], place: str) -> None:
         if "ask" in record and record["ask"] == len(self.trials):
             raw = dict(record["raw"])
@@ -218,5 +298,11 @@ class Study:
             self.trials.append(Trial(record["ask"], self.space.values(raw), raw))
         elif "tell" in record:
             self._told(record)
+        elif "report" in record:
+            self._reported(self._trial(record["report"]), record["step"], record["value"])
+        elif "again" in record or "lost" in record:
+            trial = self._trial(record["lost" if "lost" in record else "again"])
+            trial.start_again()
+            trial.run += "lost" in record
         else:
             raise TrainerError(f"{place}: {record} does not follow from what stands before it")
