@@ -166,6 +166,7 @@ class Options(Record, frozen=True):
     by_value: bool = False  # the payload is cloudpickle, not msgpack
     output_limit: int = 0  # bytes of output kept per attempt; 0: as the runtime is set
     key: str = ""  # the caller's own name of the task, if its id was made from one
+    namespace: str = ""  # whose it is; the controller sets it by the sender's key, and refuses another
 
 
 class ErrorInfo(Record, frozen=True):

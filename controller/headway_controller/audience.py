@@ -98,7 +98,7 @@ class Audience:
         options = self.life.intern(message.groups[0].options) if message.groups else None
         runtime, starts = "", None
         if options is not None:
-            runtime, starts = self.scheduler.start(options, now)
+            runtime, starts = self.scheduler.start(options, now, owner=owner_of(name))
         for group in message.groups:
             new, old = self._admit_group(name, group, message, frames, now)
             admitted += new
@@ -107,7 +107,7 @@ class Audience:
                 self._watch(name, old)
         count = len(admitted)
         if options is not None and starts is not None and starts.known:
-            self._note_prediction(options, admitted, starts, now)
+            self._note_prediction(options, admitted, starts, now, owner_of(name))
         accepted = Accepted(message.request, count + len(known), len(known), runtime, starts)
         self.turn.due.accepted.append((name, accepted))
         self.turn.due.new.append(admitted)
@@ -161,7 +161,7 @@ class Audience:
             if life.admit(task, now, message.again):
                 ready.append(task_id)
         if ready:
-            self.scheduler.enqueue_many(options, ready, now)
+            self.scheduler.enqueue_many(options, ready, now, owner_of(name))
         if rows:
             self.turn.store(NewTasks(options, submitted, name, rows))  # type: ignore[arg-type]
         return new, known
@@ -211,12 +211,14 @@ class Audience:
                     )
         return None
 
-    def _note_prediction(self, options: Options, admitted: list[Task], first: Estimate, now: float) -> None:
+    def _note_prediction(
+        self, options: Options, admitted: list[Task], first: Estimate, now: float, owner: str
+    ) -> None:
         """Keep what was foretold with each task, to be compared with what came: from the first's wait to the last's."""
         if len(admitted) == 1:
             admitted[0].predicted = first.expectation
             return
-        _, last = self.scheduler.start(options, now)
+        _, last = self.scheduler.start(options, now, owner=owner)
         step = (last.expectation - first.expectation) / max(1, len(admitted))
         for place, task in enumerate(admitted):
             task.predicted = max(0.0, first.expectation + place * step)

@@ -194,7 +194,7 @@ class Life:
     def queue(self, task: Task, event: str, now: float) -> None:
         """Give the task to the scheduler."""
         self.change(task, event, Queued(now), now)
-        self.scheduler.enqueue(task.id, task.options, now)
+        self.scheduler.enqueue(task.id, task.options, now, owner_of(task.client))
 
     def change(self, task: Task, event: str, state: State, now: float) -> None:
         """Move the task along the table, and tell those who follow it."""
@@ -247,7 +247,7 @@ class Life:
     def withdraw(self, task: Task) -> None:
         """Take a queued task back from the scheduler, because a runtime turns out to have it or it ends."""
         if isinstance(task.state, Queued):
-            self.scheduler.remove(task.id, task.options)
+            self.scheduler.remove(task.id, task.options, owner_of(task.client))
 
     def _on_failure(self, task: Task, error: ErrorInfo, seconds: float, now: float) -> None:
         retry = task.options.retry

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from headway_bus.ids import TaskId
 from headway_bus.records import Options, Status
 from headway_controller.dependencies import verdict, waiting_for
-from headway_controller.state import Queued, Task, Waiting
+from headway_controller.state import Queued, Task, Waiting, owner_of
 from headway_controller.story import decode_story
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ class Recovery:
         waiting, self._tasks = self._tasks, []
         queued = Queued(now)
         options: Options | None = None
+        client = ""
         ready: list[TaskId] = []
         for task_id in waiting:
             task = life.state.tasks.get(task_id)
@@ -95,16 +96,16 @@ class Recovery:
                 life.on_release_time(task, now)
                 continue
             # Neighbours of the same options together: there may be a million, and nothing starts before the last.
-            if task.options is not options:
-                self._enqueue(options, ready, now)
-                options, ready = task.options, []
+            if task.options is not options or task.client != client:
+                self._enqueue(options, ready, now, client)
+                options, ready, client = task.options, [], task.client
             life.change(task, "release", queued, now)
             ready.append(task_id)
-        self._enqueue(options, ready, now)
+        self._enqueue(options, ready, now, client)
 
-    def _enqueue(self, options: Options | None, tasks: list[TaskId], now: float) -> None:
+    def _enqueue(self, options: Options | None, tasks: list[TaskId], now: float, client: str) -> None:
         if options is not None:
-            self._life.scheduler.enqueue_many(options, tasks, now)
+            self._life.scheduler.enqueue_many(options, tasks, now, owner_of(client))
 
 
 def _first_known(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headway_controller.placement.fairness import Line, Shares
 from headway_controller.placement.lanes import Lane
 
 if TYPE_CHECKING:
@@ -14,31 +15,38 @@ if TYPE_CHECKING:
     from headway_controller.placement.binding import Binder
     from headway_controller.placement.book import Book
     from headway_controller.placement.catalogue import Catalogue
+    from headway_controller.placement.eligibility import Demand
     from headway_controller.placement.lanes import Bucket, Tier
     from headway_controller.placement.resources import Need
     from headway_controller.placement.work import Batch, Work
 
-MAX_LANES = 4096
-"""Beyond so many lanes the empty ones are forgotten."""
+MAX_LANES = 256
+"""Beyond so many lanes the empty ones are forgotten: each of them is looked at for every decision."""
 
 
 class Backlog:
     """``queued`` is the number of tasks that wait, in a common lane or planned on a runtime."""
 
     def __init__(self, catalogue: Catalogue, binder: Binder) -> None:
-        self.lanes: dict[tuple[object, ...], Lane] = {}
+        self.lanes: dict[tuple[Line, Demand], Lane] = {}
         self.queued = 0
+        self.shares = Shares()
         self._catalogue = catalogue
         self._binder = binder
 
-    def lane_of(self, work: Work) -> Lane:
+    def line_of(self, work: Work, owner: str) -> Line:
+        """Whose turn such work of that client waits for. A queue in strict order of arrival is one for all clients."""
+        return self.shares.line_of(work.namespace, owner if work.line is None else "")
+
+    def lane_of(self, work: Work, line: Line) -> Lane:
         """The lane in which such work waits; made when it is asked for."""
-        lane = self.lanes.get(work.demand.key)
+        key = (line, work.demand)
+        lane = self.lanes.get(key)
         if lane is None:
             if len(self.lanes) > MAX_LANES:
-                for key in [key for key, each in self.lanes.items() if not each.count]:
-                    del self.lanes[key]
-            lane = self.lanes[work.demand.key] = Lane(work.demand)
+                for empty in [key for key, each in self.lanes.items() if not each.count]:
+                    del self.lanes[empty]
+            lane = self.lanes[key] = Lane(work.demand, line)
         return lane
 
     def busy_lanes(self) -> Iterator[Lane]:
@@ -50,31 +58,37 @@ class Backlog:
         return {lane.demand.need for lane in self.busy_lanes()}
 
     def add(self, batch: Batch) -> None:
-        self.lane_of(batch.work).add(batch)
+        self.lane_of(batch.work, batch.line).add(batch)
         self.queued += len(batch.tasks)
+        self.shares.add(batch.line, len(batch.tasks))
 
-    def remove(self, task: TaskId, options: Options) -> None:
+    def remove(self, task: TaskId, options: Options, owner: str) -> None:
         """A task that waits here is wanted no more."""
         work = self._catalogue.work_of(options)
+        line = self.line_of(work, owner)
         plans = self._binder.plans
-        if plans.where and plans.remove(task, work.demand):
+        if plans.where and plans.remove(task, work.demand, line):
             self.queued -= 1
+            self.shares.remove(line, 1)
             return
-        lane = self.lane_of(work)
+        lane = self.lane_of(work, line)
         before = lane.count
         lane.remove(task)
         self.queued += lane.count - before
+        self.shares.remove(line, before - lane.count)
 
     def take(self, lane: Lane, tier: Tier, bucket: Bucket, limit: int) -> tuple[Batch, list[TaskId]]:
         """Up to ``limit`` tasks of the bucket's first batch; they wait no more."""
         batch, tasks = lane.take(tier, bucket, limit)
         self.queued -= len(tasks)
+        self.shares.remove(batch.line, len(tasks))
+        self.shares.charge(batch.line, batch.work, len(tasks))
         return batch, tasks
 
     def unplan(self, book: Book | None) -> None:
         """Back to the common lanes with what was planned on that runtime, or on all."""
         for batch in self._binder.plans.release(book):
-            self.lane_of(batch.work).add(batch)
+            self.lane_of(batch.work, batch.line).add(batch)
 
     def sort_anew(self) -> None:
         """Which lane a task belongs to, or its place there, may have changed: put every batch where it belongs."""
@@ -88,9 +102,13 @@ class Backlog:
                 tasks = [task for task in batch.tasks if task not in lane.removed]
                 if tasks:
                     work = self._catalogue.work_of(batch.options)
-                    self.lane_of(work).add(batch.part(tasks, batch.offset, work))
+                    line = self.line_of(work, batch.owner)
+                    self.shares.remove(batch.line, len(tasks))
+                    self.shares.add(line, len(tasks))
+                    self.lane_of(work, line).add(batch.part(tasks, batch.offset, work, line))
 
     def validate(self) -> None:
         """Raises AssertionError when the count is not what waits."""
         waiting = sum(lane.count for lane in self.lanes.values()) + len(self._binder.plans.where)
         assert self.queued == waiting, f"{self.queued} tasks are counted as queued, {waiting} wait"
+        self.shares.validate(waiting)

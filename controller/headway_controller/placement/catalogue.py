@@ -48,7 +48,7 @@ class Catalogue:
         demand = self.demand_of(options)
         target = target_of(options)
         cleaned = clean(options.meta) if options.meta else EMPTY
-        key = (demand, options.queue, options.priority, target, cleaned.words, cleaned.numbers)
+        key = (demand, options.namespace, options.queue, options.priority, target, cleaned.words, cleaned.numbers)
         work = self._works.get(key)
         if work is None:
             if len(self._works) >= MAX_REMEMBERED:

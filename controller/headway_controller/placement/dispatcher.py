@@ -66,9 +66,9 @@ class Dispatcher:
                 blocked.add(lane)
 
     def _next(self, now: float, blocked: set[Lane]) -> tuple[Lane, Tier, Bucket] | None:
-        """The head of the order, among the lanes for which somebody has room."""
+        """The head of the order, among the lanes for which somebody has room: fair shares first, then priority."""
         best: tuple[Lane, Tier, Bucket] | None = None
-        best_key: tuple[float, float] | None = None
+        best_key: tuple[float, ...] | None = None
         for lane in self._backlog.lanes.values():
             if not lane.count or lane in blocked or not self._fleet.has_room(lane.demand):
                 continue
@@ -76,7 +76,7 @@ class Dispatcher:
             if found is None:
                 continue
             level, tier, bucket = found
-            key = (-level, bucket.head_key)
+            key = (lane.line.share.had, -level, lane.line.had, bucket.head_key)
             if best_key is None or key < best_key:
                 best, best_key = (lane, tier, bucket), key
         return best
@@ -137,7 +137,7 @@ class Dispatcher:
             ]
             if not found:
                 return
-            lane, (_, tier, bucket) = min(found, key=lambda each: (-each[1][0], each[1][2].head_key))
+            lane, (_, tier, bucket) = min(found, key=_turn)
             if not lane.settle(tier, bucket):
                 continue
             work = bucket.heap[0][2].work
@@ -150,3 +150,9 @@ class Dispatcher:
                 plans.taken(book, tasks, batch)
                 book.commit(tasks, work, now)
                 self._add_commit(commits, book, batch, tasks)
+
+
+def _turn(found: tuple[Lane, tuple[int, Tier, Bucket]]) -> tuple[float, ...]:
+    """What orders the heads of lanes; see :meth:`Dispatcher._next`."""
+    lane, (level, _, bucket) = found
+    return lane.line.share.had, -level, lane.line.had, bucket.head_key

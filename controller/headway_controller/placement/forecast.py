@@ -27,6 +27,10 @@ FOREVER = 3.2e8
 """Seconds; said when no runtime will ever do."""
 
 
+ONE_TURN = 1.0
+"""Seconds of work that somebody else is given before it is the turn of one who has nothing waiting, about."""
+
+
 class Ahead(NamedTuple):
     """What goes before a task: how many, and seconds and variance of their work at speed 1."""
 
@@ -68,6 +72,22 @@ def ahead_of(work: Work, lane: Lane, others: Iterable[tuple[Lane, float]], now: 
                 seconds += share * before * bucket.mean
                 variance += share * before * bucket.variance()
     return Ahead(count, seconds, variance)
+
+
+def turns(mine: Lane, priority: int, other: Lane) -> float:
+    """The share of another client's lane that goes before one at the end of mine: as much work as mine is, by weight.
+
+    Within a namespace what has a higher priority goes first in any case; :func:`ahead_of` leaves out what has a lower one.
+    """
+    if mine.line.share is other.line.share and other.top and other.top[0].priority > priority:
+        return 1.0
+    weight = other.line.share.weight / mine.line.share.weight
+    theirs = _seconds(other)
+    return min(1.0, (_seconds(mine) + ONE_TURN) * weight / theirs) if theirs > 0.0 else 1.0
+
+
+def _seconds(lane: Lane) -> float:
+    return sum(bucket.count * bucket.mean for tier in lane.top for bucket in tier.buckets.values()) * lane.alive
 
 
 class Supply:

@@ -1,4 +1,4 @@
-"""The queued tasks of one demand in order: priority, then shortest expected first with ageing, or first come.
+"""The queued tasks of one demand and one client in order: priority, then shortest expected first with ageing, or first come.
 
 A lane holds the tasks that may go to the same runtimes and occupy the same there. In it there is a tier per priority,
 and in a tier a bucket per expected run time (in steps of 10 %) or per FIFO queue. A bucket holds batches, not tasks: a
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from headway_bus.ids import TaskId
     from headway_controller.placement.eligibility import Demand
+    from headway_controller.placement.fairness import Line
 
 AGEING = 0.05
 """Seconds of expected run time that one second of waiting makes up for: 20 s of waiting beat one second of work."""
@@ -169,10 +170,11 @@ class Tier:
 class Lane:
     """``count`` is the number of tasks that wait here; removed ones are skipped when their turn comes."""
 
-    __slots__ = ("_scan", "count", "demand", "removed", "tiers", "top")
+    __slots__ = ("_scan", "count", "demand", "line", "removed", "tiers", "top")
 
-    def __init__(self, demand: Demand) -> None:
+    def __init__(self, demand: Demand, line: Line) -> None:
         self.demand = demand
+        self.line = line
         self.tiers: dict[int, Tier] = {}
         self.count = 0
         self.removed: set[TaskId] = set()

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from headway_bus import records
-from headway_controller.placement.forecast import FOREVER, Expectation, expect
+from headway_controller.placement.forecast import FOREVER, Expectation, expect, turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from headway_bus.ids import TaskId
     from headway_controller.placement.book import Book
     from headway_controller.placement.eligibility import Demand
+    from headway_controller.placement.fairness import Line
     from headway_controller.placement.fleet import Fleet
     from headway_controller.placement.lanes import Lane
     from headway_controller.placement.waits import Waits
@@ -28,14 +29,14 @@ DEALT = 512
 class Outlook:
     """Reads the same lanes and books that decisions are made from, and changes nothing."""
 
-    def __init__(self, fleet: Fleet, lanes: Mapping[tuple[object, ...], Lane], waits: Waits) -> None:
+    def __init__(self, fleet: Fleet, lanes: Mapping[tuple[Line, Demand], Lane], waits: Waits) -> None:
         self._fleet = fleet
         self._lanes = lanes
         self.waits = waits
         self._shares: dict[tuple[Demand, Demand], tuple[int, float]] = {}
 
     def raw(self, work: Work, lane: Lane, now: float, behind: float = 0.0) -> Expectation:
-        return expect(self._fleet, work, lane, self.competing(lane), now, behind)
+        return expect(self._fleet, work, lane, self.competing(lane, work.priority), now, behind)
 
     def waiting(
         self, work: Work, lane: Lane, now: float, behind: float = 0.0
@@ -75,7 +76,7 @@ class Outlook:
             mean / speed, math.sqrt(max(variance, 0.0)) / speed, half, ninety, prediction.known, why
         )
 
-    def competing(self, lane: Lane) -> list[tuple[Lane, float]]:
+    def competing(self, lane: Lane, priority: int) -> list[tuple[Lane, float]]:
         """Other lanes with work for the same runtimes, and which share of it these runtimes will do."""
         found: list[tuple[Lane, float]] = []
         busy = [each for each in self._lanes.values() if each.count and each is not lane]
@@ -83,6 +84,8 @@ class Outlook:
             busy = sorted(busy, key=lambda each: -each.count)[:MAX_SHARED]
         for each in busy:
             share = self._share(lane.demand, each.demand)
+            if each.line is not lane.line:
+                share *= turns(lane, priority, each)
             if share > 0.0:
                 found.append((each, share))
         return found

@@ -13,21 +13,22 @@ if TYPE_CHECKING:
     from headway_bus.ids import TaskId
     from headway_controller.placement.book import Book
     from headway_controller.placement.eligibility import Demand
+    from headway_controller.placement.fairness import Line
 
 
 class Plans:
-    """A lane per runtime and demand. ``where`` is kept per task, as only such strategies need it."""
+    """A lane per runtime, demand and client. ``where`` is kept per task, as only such strategies need it."""
 
     def __init__(self) -> None:
         self.where: dict[TaskId, Book] = {}
-        self._lanes: dict[Book, dict[Demand, Lane]] = {}
+        self._lanes: dict[Book, dict[tuple[Line, Demand], Lane]] = {}
 
     def add(self, book: Book, batch: Batch) -> None:
         lanes = self._lanes.setdefault(book, {})
-        demand = batch.work.demand
-        lane = lanes.get(demand)
+        key = (batch.line, batch.work.demand)
+        lane = lanes.get(key)
         if lane is None:
-            lane = lanes[demand] = Lane(demand)
+            lane = lanes[key] = Lane(batch.work.demand, batch.line)
         lane.add(batch)
         for task in batch.tasks:
             self.where[task] = book
@@ -36,12 +37,12 @@ class Plans:
     def lanes_of(self, book: Book) -> Iterator[Lane]:
         return (lane for lane in self._lanes.get(book, {}).values() if lane.count)
 
-    def remove(self, task: TaskId, demand: Demand) -> bool:
+    def remove(self, task: TaskId, demand: Demand, line: Line) -> bool:
         """It is cancelled while planned. False: it is planned nowhere."""
         book = self.where.pop(task, None)
         if book is None:
             return False
-        self._lanes[book][demand].remove(task)
+        self._lanes[book][line, demand].remove(task)
         book.unplan_one()
         return True
 

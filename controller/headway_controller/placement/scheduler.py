@@ -22,6 +22,7 @@ from headway_controller.placement.catalogue import Catalogue
 from headway_controller.placement.dispatcher import Commit, Dispatcher
 from headway_controller.placement.fleet import Fleet
 from headway_controller.placement.forecast import Expectation
+from headway_controller.placement.lanes import Lane
 from headway_controller.placement.outlook import Outlook
 from headway_controller.placement.strategies import Placement
 from headway_controller.placement.waits import Waits
@@ -132,28 +133,29 @@ class Scheduler:
 
     # ------------------------------------------------------------------------------------------ tasks
 
-    def enqueue(self, task: TaskId, options: Options, now: float) -> None:
+    def enqueue(self, task: TaskId, options: Options, now: float, owner: str = "") -> None:
         """A task waits for a runtime since ``now`` (its own earlier time, if it comes back)."""
-        self.enqueue_many(options, (task,), now)
+        self.enqueue_many(options, (task,), now, owner)
 
-    def enqueue_many(self, options: Options, tasks: Sequence[TaskId], now: float) -> None:
-        """Tasks of the same options wait, in this order."""
+    def enqueue_many(self, options: Options, tasks: Sequence[TaskId], now: float, owner: str = "") -> None:
+        """Tasks of the same options and the same client wait, in this order."""
         if not tasks:
             return
         work = self.catalogue.work_of(options)
         self.fleet.watch(work.demand.need, self.backlog.needs)
-        lane = self.backlog.lane_of(work)
+        line = self.backlog.line_of(work, owner)
+        lane = self.backlog.lane_of(work, line)
         if self.waits.due(now):
             step = -(-len(tasks) // WATCHED)
             for place in range(self._sequence * 7919 % step, len(tasks), step):
                 self.waits.watch(tasks[place], work, self._outlook.raw(work, lane, now, float(place)), now)
         self._sequence += 1
-        self.backlog.add(Batch(work, options, now, self._sequence, list(tasks)[::-1]))
+        self.backlog.add(Batch(work, options, owner, line, now, self._sequence, list(tasks)[::-1]))
 
-    def remove(self, task: TaskId, options: Options) -> None:
+    def remove(self, task: TaskId, options: Options, owner: str = "") -> None:
         """A task that is queued here, and only such a one, is cancelled or has expired."""
         self.waits.forget(task)
-        self.backlog.remove(task, options)
+        self.backlog.remove(task, options, owner)
 
     def started(self, runtime: str, task: TaskId, options: Options, now: float, age: float = 0.0) -> None:
         """It began ``age`` seconds before the report was sent; what nobody booked there is adopted."""
@@ -283,21 +285,26 @@ class Scheduler:
 
     # ------------------------------------------------------------------------------------------ asking
 
-    def waiting(self, options: Options, now: float, behind: int = 0) -> tuple[str, records.Estimate, records.Estimate]:
+    def waiting(
+        self, options: Options, now: float, behind: int = 0, owner: str = ""
+    ) -> tuple[str, records.Estimate, records.Estimate]:
         """(runtime, start, end) in seconds from now for a task of these options that came now, ``behind`` its like."""
         work = self.catalogue.work_of(options)
-        return self._outlook.waiting(work, self.backlog.lane_of(work), now, float(behind))
+        return self._outlook.waiting(work, self._lane_of(work, owner), now, float(behind))
 
-    def start(self, options: Options, now: float, behind: int = 0) -> tuple[str, records.Estimate]:
+    def start(self, options: Options, now: float, behind: int = 0, owner: str = "") -> tuple[str, records.Estimate]:
         """The first two of :meth:`waiting`: what every submission is told, and no more."""
         work = self.catalogue.work_of(options)
-        raw = self._outlook.raw(work, self.backlog.lane_of(work), now, float(behind))
+        raw = self._outlook.raw(work, self._lane_of(work, owner), now, float(behind))
         return raw.book.name if raw.book is not None else "", self.waits.publish(work, raw)
 
-    def expectation(self, options: Options, now: float) -> Expectation:
+    def expectation(self, options: Options, now: float, owner: str = "") -> Expectation:
         """The raw expectation behind :meth:`waiting`, not calibrated."""
         work = self.catalogue.work_of(options)
-        return self._outlook.raw(work, self.backlog.lane_of(work), now)
+        return self._outlook.raw(work, self._lane_of(work, owner), now)
+
+    def _lane_of(self, work: Work, owner: str) -> Lane:
+        return self.backlog.lane_of(work, self.backlog.line_of(work, owner))
 
     def gpus_of(self, runtime: str, task: TaskId) -> list[int]:
         """The indices of the GPUs that a task which is committed or running there was given."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from headway_bus.ids import TaskId
     from headway_bus.records import Options
     from headway_controller.placement.eligibility import Demand
+    from headway_controller.placement.fairness import Line
 
 UNKNOWN = 1_000_000
 """The rank of work whose run time nobody knows."""
@@ -42,7 +43,7 @@ class Expected(Protocol):
 
 
 class Work:
-    __slots__ = ("demand", "kin", "line", "prediction", "priority", "queue", "target")
+    __slots__ = ("demand", "kin", "line", "namespace", "prediction", "priority", "queue", "target")
 
     def __init__(
         self, options: Options, demand: Demand, target: str, prediction: Expected, line: str | None, kin: Kin | None
@@ -51,6 +52,7 @@ class Work:
         self.prediction = prediction
         self.priority = options.priority
         self.queue = options.queue
+        self.namespace = options.namespace
         self.target = target
         """What run times are learned under."""
         self.kin = kin
@@ -70,14 +72,25 @@ class Work:
 
 
 class Batch:
-    """Queued tasks of one work that arrived together; ``tasks`` is reversed, so that the next one is popped."""
+    """Queued tasks of one work that one client sent together; ``tasks`` is reversed, so that the next one is popped."""
 
-    __slots__ = ("arrival", "bucket", "offset", "options", "sequence", "tasks", "work")
+    __slots__ = ("arrival", "bucket", "line", "offset", "options", "owner", "sequence", "tasks", "work")
 
     def __init__(
-        self, work: Work, options: Options, arrival: float, sequence: int, tasks: list[TaskId], offset: int = 0
+        self,
+        work: Work,
+        options: Options,
+        owner: str,
+        line: Line,
+        arrival: float,
+        sequence: int,
+        tasks: list[TaskId],
+        offset: int = 0,
     ) -> None:
         self.work = work
+        self.owner = owner
+        """Whose tasks they are: which line they wait in follows from it, and from the work."""
+        self.line = line
         self.options = options
         self.arrival = arrival
         self.sequence = sequence
@@ -90,6 +103,10 @@ class Batch:
     def __lt__(self, other: Batch) -> bool:
         return self.offset < other.offset
 
-    def part(self, tasks: list[TaskId], offset: int, work: Work | None = None) -> Batch:
+    def part(
+        self, tasks: list[TaskId], offset: int, work: Work | None = None, line: Line | None = None
+    ) -> Batch:
         """Some of these tasks (reversed, too) as a batch of their own."""
-        return Batch(work or self.work, self.options, self.arrival, self.sequence, tasks, offset)
+        return Batch(
+            work or self.work, self.options, self.owner, line or self.line, self.arrival, self.sequence, tasks, offset
+        )
