@@ -62,6 +62,12 @@ def limits() -> str:
         ("unfinished tasks", "controller.max_tasks", controller["max_tasks"], "submissions.denied.limit"),
         ("unfinished tasks of a client", "controller.max_tasks_per_client", controller["max_tasks_per_client"],
          "submissions.denied.limit"),
+        ("bytes of arguments of a client's unfinished tasks", "controller.max_bytes_per_client",
+         controller["max_bytes_per_client"], "submissions.denied.limit"),
+        ("unfinished tasks of a namespace", "controller.max_tasks_per_namespace",
+         controller["max_tasks_per_namespace"], "submissions.denied.limit"),
+        ("bytes of arguments of a namespace's unfinished tasks", "controller.max_bytes_per_namespace",
+         controller["max_bytes_per_namespace"], "submissions.denied.limit"),
         ("log records kept of a task", "controller.logs_per_task", controller["logs_per_task"], ""),
     ]  # fmt: skip
     lines = ["| What | Setting | Default | Counter |", "|---|---|---|---|"]

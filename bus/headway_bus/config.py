@@ -39,6 +39,7 @@ TEN_YEARS = 10 * 365 * 86400.0
 Interval = Annotated[float, Meta(ge=0.05, le=3600.0)]
 Span = Annotated[float, Meta(ge=0.0, le=TEN_YEARS)]
 Amount = Annotated[float, Meta(ge=0.0, le=1e9)]
+Weight = Annotated[float, Meta(ge=0.001, le=1000.0)]
 Bytes = Annotated[int, Meta(ge=0, le=1024 * GIB)]
 Name = Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$")]
 Url = Annotated[str, Meta(pattern=r"^(tcp|ipc)://\S+$")]
@@ -93,6 +94,10 @@ class Controller(Table, frozen=True):
     missed_heartbeats: Annotated[int, Meta(ge=1, le=1000)] = 2
     max_tasks: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 10_000_000
     max_tasks_per_client: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 5_000_000
+    max_bytes_per_client: Bytes = 8 * GIB
+    max_tasks_per_namespace: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
+    max_bytes_per_namespace: Bytes = 0
+    namespace_weights: dict[str, Weight] = {}
 
 
 class Runtime(Table, frozen=True):

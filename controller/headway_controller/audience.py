@@ -43,6 +43,7 @@ from headway_controller.state import (
 )
 from headway_controller.store.protocol import NewTasks
 from headway_controller.turn import Turn
+from headway_controller.usage import Quotas
 from headway_controller.values import pack_outcome, size_of, unpack_value
 
 WINDOW_BATCHES = 64
@@ -65,7 +66,7 @@ class Audience:
         scheduler: Scheduler,
         life: Life,
         fleet: Fleet,
-        max_tasks: int,
+        quotas: Quotas,
         payload_limit: int,
     ) -> None:
         self.state = state
@@ -73,8 +74,7 @@ class Audience:
         self.scheduler = scheduler
         self.life = life
         self.fleet = fleet
-        self.max_tasks = max_tasks
-        self.max_tasks_per_client = max_tasks
+        self.quotas = quotas
         self.payload_limit = payload_limit
         self.refusing = ""
         """Why submissions are refused at present; empty: they are not."""
@@ -87,7 +87,7 @@ class Audience:
         """New tasks, whole or not at all; those that are known already stay as they are."""
         if message.again and self._was_denied(name, message):
             return
-        fault = self._find_fault(name, message, len(frames))
+        fault = self._find_fault(name, message, frames)
         if fault is not None:
             first = next((task_id for group in message.groups for task_id, _ in group.tasks), None)
             self.deny(name, message.request, first, *fault)
@@ -166,35 +166,37 @@ class Audience:
             self.turn.store(NewTasks(options, submitted, name, rows))  # type: ignore[arg-type]
         return new, known
 
-    def _find_fault(self, name: str, message: Submit, frames: int) -> tuple[Code, str] | None:
-        count = sum(len(group.tasks) for group in message.groups)
-        if self.refusing or self._exceeded(name, count):
-            # What was stored before and is only said once more cannot be refused any more.
-            count = sum(self.life.status(task_id) is None for group in message.groups for task_id, _ in group.tasks)
-        if self.refusing and count:
-            return Code.STORE, self.refusing
-        if count and (text := self._exceeded(name, count)):
-            return Code.LIMIT, text
+    def _find_fault(self, name: str, message: Submit, frames: Sequence[Bytes]) -> tuple[Code, str] | None:
+        if fault := self._find_excess(name, message, frames):
+            return fault
         parents: dict[TaskId, list[TaskId]] = {}
         for group in message.groups:
             text = "" if self.life.is_known(group.options) else find_fault(group.options)
-            text = text or find_task_fault(group, frames, self.payload_limit)
+            text = text or find_task_fault(group, len(frames), self.payload_limit)
             if text:
                 return Code.INVALID, text
             if group.options.after:
                 parents.update((task_id, group.options.after) for task_id, _ in group.tasks)
         return self._find_dependency_fault(message, parents) if parents else None
 
-    def _exceeded(self, name: str, count: int) -> str:
-        """Which number of tasks would be exceeded by so many more of this client; empty: none."""
-        held, most = len(self.state.tasks), self.max_tasks
-        if held + count > most:
-            return f"{held} tasks wait; at most {most} (setting controller.max_tasks)"
-        owner = owner_of(name)
-        held, most = self.state.per_client[owner], self.max_tasks_per_client
-        if held + count > most:
-            return f"{held} tasks of {owner!r} wait; at most {most} (setting controller.max_tasks_per_client)"
-        return ""
+    def _find_excess(self, name: str, message: Submit, frames: Sequence[Bytes]) -> tuple[Code, str] | None:
+        """Whether there is no place for these tasks at present, and why."""
+        groups = message.groups
+        count = sum(len(group.tasks) for group in groups)
+        size = sum(map(len, frames))
+        size += sum(len(value) for group in groups for _, value in group.tasks if type(value) is bytes)
+        namespace = groups[0].options.namespace if groups else ""
+        text = self.life.usage.exceeded(self.quotas, name, namespace, count, size)
+        if not self.refusing and not text:
+            return None
+        # What was stored before and is only said once more cannot be refused any more.
+        count = sum(self.life.status(task_id) is None for group in groups for task_id, _ in group.tasks)
+        if not count:
+            return None
+        if self.refusing:
+            return Code.STORE, self.refusing
+        text = self.life.usage.exceeded(self.quotas, name, namespace, count, size)
+        return (Code.LIMIT, text) if text else None
 
     def _find_dependency_fault(self, message: Submit, parents: dict[TaskId, list[TaskId]]) -> tuple[Code, str] | None:
         circle = find_cycle(parents)
@@ -211,9 +213,7 @@ class Audience:
                     )
         return None
 
-    def _note_prediction(
-        self, options: Options, admitted: list[Task], first: Estimate, now: float, owner: str
-    ) -> None:
+    def _note_prediction(self, options: Options, admitted: list[Task], first: Estimate, now: float, owner: str) -> None:
         """Keep what was foretold with each task, to be compared with what came: from the first's wait to the last's."""
         if len(admitted) == 1:
             admitted[0].predicted = first.expectation

@@ -6,7 +6,6 @@ A wake-up is a *turn*: any number of ``on_…`` calls, then ``finish``, which di
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -40,9 +39,10 @@ from headway_controller.fleet import LATE, Fleet
 from headway_controller.life import Life
 from headway_controller.placement import Scheduler
 from headway_controller.reports import Reports
-from headway_controller.state import Assigned, ControllerState, Ended, Running, Task, owner_of
+from headway_controller.state import Assigned, ControllerState, Ended, Running, Task
 from headway_controller.store.protocol import DropTasks, EndTask, NewTasks, SaveState, StoredTask, UpdateTask
 from headway_controller.turn import FollowUp, Turn
+from headway_controller.usage import Quotas
 
 PROBE_STATE = "probe"
 
@@ -66,7 +66,7 @@ class Controller:
         wall_offset: float = 0.0,
         heartbeat: float = 2.0,
         missed_heartbeats: float = 2.0,
-        max_tasks: int = 10_000_000,
+        quotas: Quotas = Quotas(),  # noqa: B008  # immutable
         payload_limit: int = 1 << 30,
         seed: int = 0,
     ) -> None:
@@ -89,7 +89,7 @@ class Controller:
             heartbeat,
             missed_heartbeats,
         )
-        self.audience = Audience(self.state, self.turn, scheduler, self.life, self.fleet, max_tasks, payload_limit)
+        self.audience = Audience(self.state, self.turn, scheduler, self.life, self.fleet, quotas, payload_limit)
         self.heartbeat = heartbeat
         self._unstored = FollowUp()
         self._store_retry_at = 0.0
@@ -422,8 +422,7 @@ class Controller:
                 assert key in runtime.held or key in runtime.ending, f"{text_of(task_id)} is not booked on its runtime"
             if task.options.job:
                 assert task_id in state.jobs[task.options.job].tasks, f"{text_of(task_id)} is missing from its job"
-        owners = Counter(owner_of(task.client) for task in state.tasks.values())
-        assert owners == state.per_client, f"tasks by client: {owners} are there, {state.per_client} are counted"
+        self.life.usage.validate(state.tasks.values())
         for name, job in state.jobs.items():
             assert all(each in state.tasks for each in job.tasks), f"job {name!r} holds ended tasks"
 

@@ -46,6 +46,7 @@ from headway_controller.store.protocol import EndTask, StoredTask, UpdateTask
 from headway_controller.story import decode_story, encode_story
 from headway_controller.transitions import move
 from headway_controller.turn import Turn
+from headway_controller.usage import Usage
 from headway_controller.void_attempts import VoidAttempts
 
 REMEMBERED_OPTIONS = 10_000
@@ -78,6 +79,7 @@ class Life:
         self._ends: deque[tuple[TaskId, Status | None]] = deque()
         self._cascading = False
         self.void = VoidAttempts(state)
+        self.usage = Usage()
         self.recovery = Recovery(self)
         self.recent: OrderedDict[TaskId, Status] = OrderedDict()
         self._timers: list[tuple[float, int, str, TaskId]] = []
@@ -108,7 +110,7 @@ class Life:
 
     def take_in(self, task: Task) -> None:
         self.state.tasks[task.id] = task
-        self.state.per_client[owner_of(task.client)] += 1
+        self.usage.add(task)
         if task.options.job:
             self.state.jobs.setdefault(task.options.job, Job()).tasks[task.id] = None
 
@@ -370,10 +372,7 @@ class Life:
     def forget(self, task: Task) -> None:
         """The end is stored: from now on only the store knows the task, and memory its status for a while."""
         if self.state.tasks.pop(task.id, None) is not None:
-            owner = owner_of(task.client)
-            self.state.per_client[owner] -= 1
-            if not self.state.per_client[owner]:
-                del self.state.per_client[owner]
+            self.usage.remove(task)
         self.void.lift(task.id)
         self.recent[task.id] = status_of(task)
         if len(self.recent) > REMEMBERED_ENDS:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +29,7 @@ from headway_controller.effects import Effect, Note, ReadOutcomes, Send, Write
 from headway_controller.estimates import LearnedPredictor
 from headway_controller.placement import Scheduler, Waits
 from headway_controller.store import Receipt, SaveState, StoredTask, open_store
+from headway_controller.usage import Quotas
 from headway_controller.verbs import Verbs
 from headway_controller.views import outcome_of_stored
 
@@ -61,8 +62,8 @@ class ControllerService:
         heartbeat: float = 2.0,
         missed_heartbeats: float = 2.0,
         retention: float = 30 * 86_400.0,
-        max_tasks: int = 10_000_000,
-        max_tasks_per_client: int = 5_000_000,
+        quotas: Quotas = Quotas(max_tasks_per_client=5_000_000),  # noqa: B008  # immutable
+        namespace_weights: Mapping[str, float] | None = None,
         payload_limit: int = 1 << 30,
         fifo_queues: Sequence[str] = (),
         logs_per_task: int = 10_000,
@@ -84,12 +85,12 @@ class ControllerService:
             wall_offset=time.time() - time.monotonic(),
             heartbeat=heartbeat,
             missed_heartbeats=missed_heartbeats,
-            max_tasks=max_tasks,
+            quotas=quotas,
             payload_limit=payload_limit,
             seed=int.from_bytes(self.instance, "big"),
         )
         self.core.reports.logs_per_task = logs_per_task
-        self.core.audience.max_tasks_per_client = max_tasks_per_client
+        self.core.scheduler.backlog.shares.weights.update(namespace_weights or {})
         self.core.copies.share = speculation
         try:
             if strategy:
@@ -127,8 +128,8 @@ class ControllerService:
             heartbeat=bus.heartbeat,
             missed_heartbeats=own.missed_heartbeats,
             retention=own.retention,
-            max_tasks=own.max_tasks,
-            max_tasks_per_client=own.max_tasks_per_client,
+            quotas=Quotas(*(getattr(own, name) for name in Quotas._fields)),
+            namespace_weights=own.namespace_weights,
             payload_limit=bus.payload_limit,
             fifo_queues=own.fifo_queues,
             logs_per_task=own.logs_per_task,

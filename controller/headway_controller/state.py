@@ -226,7 +226,4 @@ class ControllerState:
     clients: dict[str, Client] = field(default_factory=dict)
     cancels: list[PendingCancel] = field(default_factory=list)
     topics: set[str] = field(default_factory=set)
-    per_client: Counter[str] = field(default_factory=Counter)
-    """Unfinished tasks by who submitted them."""
-
     counters: Counter[str] = field(default_factory=Counter)

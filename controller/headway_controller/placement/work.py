@@ -103,9 +103,7 @@ class Batch:
     def __lt__(self, other: Batch) -> bool:
         return self.offset < other.offset
 
-    def part(
-        self, tasks: list[TaskId], offset: int, work: Work | None = None, line: Line | None = None
-    ) -> Batch:
+    def part(self, tasks: list[TaskId], offset: int, work: Work | None = None, line: Line | None = None) -> Batch:
         """Some of these tasks (reversed, too) as a batch of their own."""
         return Batch(
             work or self.work, self.options, self.owner, line or self.line, self.arrival, self.sequence, tasks, offset

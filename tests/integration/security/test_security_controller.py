@@ -12,12 +12,13 @@ from headway_bus import messages as m
 from headway_bus.ids import new_task_ids
 from headway_bus.link import CONTROLLER
 from headway_bus.records import AttemptEnd, Code, Ended, Kind, LogRecord, Options, RuntimeInfo
+from headway_controller.usage import Quotas
 
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
     (tmp_path / "state").mkdir()
-    with Hub(f"ipc://{tmp_path}/bus", tmp_path / "state").with_controller(max_tasks_per_client=3) as hub:
+    with Hub(f"ipc://{tmp_path}/bus", tmp_path / "state").with_controller(quotas=Quotas(max_tasks_per_client=3)) as hub:
         yield hub
 
 

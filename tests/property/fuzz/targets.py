@@ -22,6 +22,7 @@ from headway_bus.records import RuntimeInfo
 from headway_controller.core import Controller
 from headway_controller.effects import Write
 from headway_controller.placement import Scheduler
+from headway_controller.usage import Quotas
 
 ROOT = Path(__file__).resolve().parents[3]
 Target = Callable[[bytes, random.Random], bool]
@@ -152,7 +153,7 @@ class ControllerTarget:
         self._begin()
 
     def _begin(self) -> None:
-        self.core = Controller(b"instance", Scheduler(), wall_offset=1e9, max_tasks=1000)
+        self.core = Controller(b"instance", Scheduler(), wall_offset=1e9, quotas=Quotas(max_tasks=1000))
         self.core.on_message("box-1", Register(RuntimeInfo("box-1", 4.0), b"instance", []), [], self.now)
 
     def __call__(self, data: bytes, rng: random.Random) -> bool:

@@ -16,6 +16,7 @@ from headway_controller.core import Controller
 from headway_controller.effects import Effect, Note, ReadOutcomes, Send, Write
 from headway_controller.placement import Scheduler
 from headway_controller.store.protocol import Receipt, SaveState
+from headway_controller.usage import Quotas
 from headway_controller.views import outcome_of_stored
 
 from .disk import SimulatedStore
@@ -199,7 +200,7 @@ class ControllerPart:
             instance,
             Scheduler(),
             wall_offset=self._wall_offset(),
-            max_tasks=world.plan.max_tasks,
+            quotas=Quotas(max_tasks=world.plan.max_tasks),
             seed=world.random.getrandbits(32),
         )
         world.refine(self.core)

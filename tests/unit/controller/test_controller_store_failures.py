@@ -8,6 +8,7 @@ from headway_bus import messages as m
 from headway_bus.records import AttemptEnd, Code, Ended, Held, Reason, Status
 from headway_controller.core import STORE_RETRY
 from headway_controller.state import Waiting
+from headway_controller.usage import Quotas
 
 OTHER = "client-2"
 
@@ -110,7 +111,7 @@ def test_nor_when_the_repetition_came_before_the_end_was_offered_again() -> None
 
 
 def test_what_is_stored_and_only_said_once_more_is_not_refused() -> None:
-    bench = Bench(max_tasks=1)
+    bench = Bench(quotas=Quotas(max_tasks=1))
     bench.submit(1)
     bench.controller.audience.refusing = "the store cannot write"
     bench.ask_submit(1, again=True)

@@ -10,6 +10,7 @@ from controller_bench import CLIENT, Bench, options, task_id
 from headway_bus import messages as m
 from headway_bus.ids import TaskId, text_of
 from headway_bus.records import Blob, Code, Kind, Options, Requirements, Retry, Status
+from headway_controller.usage import Quotas
 
 
 def denied(bench: Bench, client: str = CLIENT) -> m.Denied:
@@ -184,7 +185,7 @@ def test_ids_and_payloads_that_cannot_be_kept_are_refused(identity: bytes, paylo
 
 
 def test_beyond_the_limit_of_tasks_a_submission_is_refused_with_the_setting() -> None:
-    bench = Bench(max_tasks=2)
+    bench = Bench(quotas=Quotas(max_tasks=2))
     bench.submit(1, 2)
     bench.ask_submit(3)
     answer = denied(bench)

@@ -150,4 +150,3 @@ def test_a_wait_is_foretold_by_whose_it_is() -> None:
     scheduler.enqueue_many(kind, new_task_ids(1000), 0.0, "alice")
     assert scheduler.expectation(kind, 0.0, "alice").seconds > 500.0
     assert scheduler.expectation(kind, 0.0, "bob").seconds < 5.0
-
