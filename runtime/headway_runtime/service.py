@@ -45,6 +45,12 @@ CHILD_BYTES = 64 * 1024 * 1024
 TRIM_SECONDS = 60.0
 MOST_DESCRIPTORS = 65_536
 
+ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
+)
+"""What children find unless the runtime was started with a number of its own: with as many slots as cores, numerical
+libraries that start a thread for each core in every child would spend the machine on switching between them."""
+
 log = get_logger("headway.runtime")
 
 
@@ -161,7 +167,7 @@ class RuntimeService:
             setup.slow,
             setup.info.name,
         )
-        environment = {**self._environment, MARK: self.instance.hex()}
+        environment = {**ONE_THREAD, **self._environment, MARK: self.instance.hex()}
         return Keeper(settings, environment, self._on_keeper_lost)
 
     def _on_keeper_lost(self) -> None:

@@ -3,10 +3,11 @@
 ::
 
     HeadwayError
-      TrainerError          what a person asked for cannot be done; the text names the place and what was expected
-        UnknownName         a model, metric, distribution, engine or parameter that does not exist
-        SeriesRefused       one series cannot be trained; the others go on
-        StudyCancelled      somebody has cancelled the study; what was found is kept, and it can be gone on with
+      ConfigError
+        TrainerError        what a person asked for cannot be done; the text names the place and what was expected
+          UnknownName       a model, metric, distribution, engine or parameter that does not exist
+          SeriesRefused     one series cannot be trained; the others go on
+      StudyCancelled        somebody has cancelled the study; what was found is kept, and it can be gone on with
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from headway_bus.errors import HeadwayError
+from headway_bus.errors import ConfigError, HeadwayError
 
 
-class TrainerError(HeadwayError):
+class TrainerError(ConfigError):
     """What was asked for cannot be done. Nothing has been sent to the bus."""
 
 
@@ -39,5 +40,5 @@ class SeriesRefused(TrainerError):
         self.status = status
 
 
-class StudyCancelled(TrainerError):
+class StudyCancelled(HeadwayError):
     """The study was cancelled from elsewhere, by ``headway study cancel``."""

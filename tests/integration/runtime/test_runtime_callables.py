@@ -32,6 +32,11 @@ def value_of(hub: Hub, key: Key) -> object:
     return decode(hub.results[key])
 
 
+def test_numerical_libraries_in_children_start_one_thread(hub: Hub) -> None:
+    asked = {name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    assert {name: value_of(hub, hub.call("os:getenv", name)) for name in asked} == asked
+
+
 def test_sync_and_async_callables_and_the_standard_library(hub: Hub) -> None:
     assert value_of(hub, hub.call("runtime_tasks:add", 1, 2)) == 3
     assert value_of(hub, hub.call("runtime_tasks:add_slowly", 1, 2)) == 3

@@ -49,12 +49,12 @@ def test_options_instead_of_a_file(url: str, capsys: pytest.CaptureFixture[str])
 
 
 def test_mistakes_are_told_before_anything_runs(url: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert run(["--bus", url, DIRTY, "--time", "date", "--target", "y", "--model", "Thetta"], train) == 1
+    assert run(["--bus", url, DIRTY, "--time", "date", "--target", "y", "--model", "Thetta"], train) == 2
     assert "unknown model 'Thetta'; did you mean 'Theta'" in capsys.readouterr().err
-    assert run(["--bus", url, DIRTY, "--target", "y"], train) == 1
+    assert run(["--bus", url, DIRTY, "--target", "y"], train) == 2
     assert "time is missing" in capsys.readouterr().err
     assert run([str(EXAMPLES / "airpassengers.toml"), "--horizon", "3"], train) == 2
-    assert run(["list", str(tmp_path)], study) == 1
+    assert run(["list", str(tmp_path)], study) == 2
 
 
 def test_the_search_of_the_examples(url: str) -> None:

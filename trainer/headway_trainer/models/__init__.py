@@ -10,6 +10,9 @@
     smoothing    exponential smoothing, Holt, damped trend, Theta
     seasonal     the test for a season and its removal, as in the M4 competition
     arrival, new_arrival   series of spikes
+    optional     what models of other libraries share; these are imported when such a model is fitted
+    statespace   ARIMA and ETS by statsmodels
+    regression   scikit-learn and LightGBM on the last values and on features
     files        JSON and npz
 """
 

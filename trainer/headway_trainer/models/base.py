@@ -42,6 +42,10 @@ class Model(ABC):
         self.params: dict[str, Any] = complete(self.parameters, params, self.name)
         self.state: State | None = None
 
+    @classmethod  # noqa: B027 - most models need nothing, so there is nothing to check
+    def check(cls, place: str) -> None:
+        """Raise TrainerError if the model cannot work here, because a library is missing."""
+
     @abstractmethod
     def learn(self, y: Array, features: Array | None) -> State:
         """What the forecast needs to know of ``y`` (finite, in order of time); ``features`` has a row for each value."""

@@ -13,7 +13,7 @@ from headway_trainer.models.base import Model
 GROUP = "headway.models"
 """Entry points of this group name classes of installed packages: ``MyModel = "my_package.models:MyModel"``."""
 
-BUILT_IN = ("simple", "adaptive", "smoothing", "arrival", "new_arrival")
+BUILT_IN = ("simple", "adaptive", "smoothing", "arrival", "new_arrival", "statespace", "regression")
 ALIASES = {"AdaptiveAvg": "AdaptiveAverageN", "Average": "AverageN", "sNaive": "SeasonalNaive"}
 SUFFIX = "Model"
 

@@ -41,11 +41,14 @@ def autocorrelation(y: Array, lags: int) -> Array | None:
 def remove_season(y: Array, season: int) -> tuple[Array, Array]:
     """The adjusted series, and the factors of the next ``season`` steps. Both unchanged where there is no season.
 
-    Ratios mean something only between positive values, so a series with others is left as it is.
+    A ratio means something only where values do not change their sign, so a series with negative ones is left as it is;
+    so is one whose season has a position that is always 0, by which nothing can be divided.
     """
-    if not (y > 0.0).all() or not is_seasonal(y, season):
+    if (y < 0.0).any() or not is_seasonal(y, season):
         return y, np.ones(1)
     factors = seasonal_factors(y, season)
+    if not (factors > 0.0).all():
+        return y, np.ones(1)
     return y / np.resize(factors, len(y)), np.roll(factors, -(len(y) % season))
 
 
@@ -56,8 +59,10 @@ def seasonal_factors(y: Array, season: int) -> Array:
         weights = np.concatenate([weights[:1] / 2, weights[1:], weights[:1] / 2])
     trend = np.convolve(y, weights, mode="valid")
     before = (len(weights) - 1) // 2
+    known = np.flatnonzero(trend > 0.0)  # where a whole season is 0 there is no ratio to it
     ratios = np.full(len(y), np.nan)
-    ratios[before : before + len(trend)] = y[before : before + len(trend)] / trend
-    factors = np.array([np.nanmean(ratios[position::season]) for position in range(season)])
+    ratios[before + known] = y[before + known] / trend[known]
+    positions = [ratios[position::season] for position in range(season)]
+    factors = np.array([np.mean(one[np.isfinite(one)]) if np.isfinite(one).any() else 0.0 for one in positions])
     scaled: Array = factors / factors.mean()
     return scaled

@@ -90,10 +90,11 @@ async def _one(run: Runner, trial: Trial) -> Told:
     except TaskCancelled as cancelled:
         return Told(reason=str(cancelled), cancelled=True)
     except TaskError as failed:
-        return Told(reason=_last_line(str(failed)))
+        return Told(reason=last_line(str(failed)))
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
+    """What a traceback says in the end."""
     lines = text.strip().splitlines()
     return lines[-1] if lines else ""
 

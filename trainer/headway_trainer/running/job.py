@@ -66,6 +66,7 @@ class Job:
             raise TrainerError("job.models: there is none")
         for name in self.models:
             self.space(name)
+            find_model(name).check(f"job.models.{name}")
 
     @property
     def settings(self) -> dict[str, Any]:

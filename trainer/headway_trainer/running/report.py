@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ FORMAT = 1
 FAILED = "failed"
 
 
-def row(series: Series, models: list[dict[str, Any]], metric: str = "", failed: str = "") -> dict[str, Any]:
-    """A series in the results. The best model comes first in ``models``; the forecast is its."""
+def row(series: Series, models: list[dict[str, Any]], metric: str = "", failures: Sequence[str] = ()) -> dict[str, Any]:
+    """A series in the results. The best model comes first in ``models``; the forecast is its.
+
+    ``failures``: a sentence for each model that gave nothing; the series has failed if no model gave anything.
+    """
     ordered = sorted(models, key=lambda model: _loss(model, metric))
     best = ordered[0] if ordered else None
     times = series.future(len(best["forecast"])) if best else []
@@ -27,8 +31,8 @@ def row(series: Series, models: list[dict[str, Any]], metric: str = "", failed: 
         "key": series.key,
         "label": series.label,
         "group": list(series.group),
-        "status": FAILED if failed else series.status,
-        "reasons": [*series.reasons, *([failed] if failed else [])],
+        "status": FAILED if failures and not models else series.status,
+        "reasons": [*series.reasons, *failures],
         "points": len(series.values),
         "first": _text(series.times[0]) if len(series.times) else None,
         "last": _text(series.times[-1]) if len(series.times) else None,

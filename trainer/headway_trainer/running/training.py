@@ -17,7 +17,7 @@ from headway_bus.errors import TaskError
 from headway_trainer.errors import TrainerError
 from headway_trainer.models.registry import find_model
 from headway_trainer.running import report as reports
-from headway_trainer.running.drive import Told, drive, finished
+from headway_trainer.running.drive import Told, drive, finished, last_line
 from headway_trainer.running.job import Job
 from headway_trainer.running.searching import told, value_of
 from headway_trainer.running.trial import run_trial
@@ -141,11 +141,13 @@ async def _row(training: Training, number: int, series: Series) -> dict[str, Any
     async with training.gate:
         if series.status == SHORT:
             return reports.row(series, [await _forecast(training, "Naive", {}, series)])
-        try:
-            models = [await _model(training, number, model, series) for model in training.job.models]
-        except TaskError as failed:
-            return reports.row(series, [], failed=str(failed))
-    return reports.row(series, models, training.job.metric)
+        models, failures = [], []
+        for model in training.job.models:
+            try:
+                models.append(await _model(training, number, model, series))
+            except TaskError as failed:
+                failures.append(f"{model}: {last_line(str(failed))}")
+    return reports.row(series, models, training.job.metric, failures)
 
 
 async def _model(training: Training, number: int, model: str, series: Series) -> dict[str, Any]:
