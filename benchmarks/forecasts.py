@@ -100,7 +100,9 @@ def by_joblib(path: Path, trials: int, one: Any) -> tuple[float, list[float]]:
         pool(joblib.delayed(one)(np.cumsum(np.ones(60)), 1, seed) for seed in range(2 * CORES))  # warm: all is imported
         began = time.perf_counter()
         table = pd.read_csv(path, dtype={"region": "category", "sku": "category"}, parse_dates=["date"])
-        found = [group.sort_values("date")["y"].to_numpy() for _, group in table.groupby(["region", "sku"], observed=True)]
+        found = [
+            group.sort_values("date")["y"].to_numpy() for _, group in table.groupby(["region", "sku"], observed=True)
+        ]
         results = pool(joblib.delayed(one)(y, trials, seed) for seed, y in enumerate(found))
     return time.perf_counter() - began, [best for best, _ in results]
 
@@ -178,9 +180,16 @@ def main() -> None:
             rows = {side: measured(side, path, asked.trials) for side in (ours, theirs)}
             ratios.append((rows[theirs][0] / rows[ours][0], rows[theirs][1] / rows[ours][1]))
             for side, (wall, cpu, mean) in rows.items():
-                print(f"{side:16} wall {wall:7.2f} s   CPU {cpu:7.2f} s   mean of the best losses {mean:.4f}", flush=True)
-    print(f"{asked.series} series x {asked.points} points x {asked.trials} trials: {theirs} / {ours}, median ratio: ", end="")
-    print(f"wall {statistics.median(one for one, _ in ratios):.2f}, CPU {statistics.median(one for _, one in ratios):.2f}")
+                print(
+                    f"{side:16} wall {wall:7.2f} s   CPU {cpu:7.2f} s   mean of the best losses {mean:.4f}", flush=True
+                )
+    print(
+        f"{asked.series} series x {asked.points} points x {asked.trials} trials: {theirs} / {ours}, median ratio: ",
+        end="",
+    )
+    print(
+        f"wall {statistics.median(one for one, _ in ratios):.2f}, CPU {statistics.median(one for _, one in ratios):.2f}"
+    )
 
 
 if __name__ == "__main__":
