@@ -15,7 +15,7 @@ from headway_controller.life import Life
 from headway_controller.placement import Scheduler
 from headway_controller.state import Assigned, Assignment, Bytes, ControllerState, Runtime, Task
 from headway_controller.turn import Turn
-from headway_controller.values import pack_value, size_of
+from headway_controller.values import INLINE_BYTES, pack_value, size_of
 
 ASSIGN_BYTES = 1_048_576
 """Payload bytes after which an assignment goes on in another message."""
@@ -44,21 +44,26 @@ class Assignments:
             self.take_back(name, [key for key in keys if key in held])
 
     def _assign(self, runtime: Runtime, options: Options, task_ids: Sequence[TaskId], now: float) -> None:
-        tasks, name, change = self.state.tasks, runtime.info.name, self.life.change
+        tasks, name, change, held = self.state.tasks, runtime.info.name, self.life.change, runtime.held
         state = Assigned(name, now)
         attempts: list[tuple[TaskId, int, Payload]] = []
         frames: list[Bytes] = []
         size, digest = 0, 0
         for task_id in task_ids:
             task = tasks[task_id]
-            task.attempt = max(task.attempt, task.highest) + 1
+            attempt = task.attempt = (task.attempt if task.attempt > task.highest else task.highest) + 1
             task.runtime = name
             change(task, "assign", state, now)
             task.started = 0.0
-            runtime.held[(task_id, task.attempt)] = None
-            digest ^= digest_of(task_id, task.attempt)
-            attempts.append((task_id, task.attempt, pack_value(task.payload, frames)))
-            size += size_of(task.payload)
+            held[(task_id, attempt)] = None
+            digest ^= digest_of(task_id, attempt)
+            payload = task.payload
+            if type(payload) is bytes and len(payload) <= INLINE_BYTES:  # nearly every one: spared two calls
+                attempts.append((task_id, attempt, payload))
+                size += len(payload)
+            else:
+                attempts.append((task_id, attempt, pack_value(payload, frames)))
+                size += size_of(payload)
             if size > ASSIGN_BYTES:
                 self._send_assignment(runtime, options, attempts, frames, digest, now)
                 attempts, frames, size, digest = [], [], 0, 0

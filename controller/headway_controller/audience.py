@@ -44,7 +44,7 @@ from headway_controller.state import (
 from headway_controller.store.protocol import NewTasks
 from headway_controller.turn import Turn
 from headway_controller.usage import Quotas
-from headway_controller.values import pack_outcome, size_of, unpack_value
+from headway_controller.values import INLINE_BYTES, pack_outcome, size_of, unpack_value
 
 WINDOW_BATCHES = 64
 """Batches of ends that may be unacknowledged by one client."""
@@ -288,16 +288,18 @@ class Audience:
 
     def on_ended_stored(self, tasks: Iterable[Task], now: float) -> None:
         """These ends are stored: tell those who wait."""
+        known = self.state.clients
         clients: dict[str, Client] = {}
+        tasks = list(tasks)
         for task in tasks:
             state = task.state
             assert isinstance(state, Ended)
             for name in task.watchers:
-                client = self.state.clients.get(name)
+                client = clients.get(name) or known.get(name)
                 if client is not None:
                     client.ready.append(state.outcome)
                     clients[name] = client
-            self.life.forget(task)
+        self.life.forget(tasks)
         for client in clients.values():
             self.deliver(client, now)
 
@@ -310,7 +312,12 @@ class Audience:
             size = 0
             while ready and len(outcomes) < BATCH_COUNT and size < BATCH_BYTES:
                 outcome = ready.popleft()
-                size += size_of(outcome.result) if not isinstance(outcome.result, int) else 0
+                result = outcome.result
+                if type(result) is bytes and outcome.error is None and len(result) <= INLINE_BYTES:
+                    size += len(result)
+                    outcomes.append(outcome)
+                    continue
+                size += size_of(result) if not isinstance(result, int) else 0
                 if outcome.error is not None:  # a thousand tracebacks are more than a header may hold
                     size += len(outcome.error.message) + len(outcome.error.traceback)
                 outcomes.append(pack_outcome(outcome, frames))

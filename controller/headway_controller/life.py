@@ -345,9 +345,9 @@ class Life:
         due.ended.append(task)
         self.state.counters[COUNTER_OF[status]] += 1
         if task.id in self.state.dependents:
-            self._release_dependents(task.id, status, now)
+            self.release_dependents(task.id, status, now)
 
-    def _release_dependents(self, task_id: TaskId, status: Status | None, now: float) -> None:
+    def release_dependents(self, task_id: TaskId, status: Status | None, now: float) -> None:
         """Tell those that come after a task of its end; None: that there never was such a task."""
         # A queue instead of recursion: a chain of 100,000 tasks may end because its first one did.
         self._ends.append((task_id, status))
@@ -369,19 +369,21 @@ class Life:
             note_parent(child.options, child.state, parent, status)
             self._check_waiting(child, now)
 
-    def forget(self, task: Task) -> None:
-        """The end is stored: from now on only the store knows the task, and memory its status for a while."""
-        if self.state.tasks.pop(task.id, None) is not None:
-            self.usage.remove(task)
-        self.void.lift(task.id)
-        self.recent[task.id] = status_of(task)
-        if len(self.recent) > REMEMBERED_ENDS:
-            self.recent.popitem(last=False)
-        name = task.options.job
-        if name and (job := self.state.jobs.get(name)) is not None:
-            job.tasks.pop(task.id, None)
-            if not job.tasks:
-                del self.state.jobs[name]
+    def forget(self, tasks: Iterable[Task]) -> None:
+        """Their ends are stored: from now on only the store knows the tasks, and memory their status for a while."""
+        live, recent, jobs, usage = self.state.tasks, self.recent, self.state.jobs, self.usage
+        for task in tasks:
+            if live.pop(task.id, None) is not None:
+                usage.remove(task)
+            self.void.lift(task.id)
+            recent[task.id] = status_of(task)
+            name = task.options.job
+            if name and (job := jobs.get(name)) is not None:
+                job.tasks.pop(task.id, None)
+                if not job.tasks:
+                    del jobs[name]
+        while len(recent) > REMEMBERED_ENDS:
+            recent.popitem(last=False)
 
     def discard(self, tasks: Iterable[Task], now: float) -> None:
         """Undo an admission that could not be stored."""
@@ -389,11 +391,11 @@ class Life:
             self.withdraw(task)
             if self.state.tasks.get(task.id) is not task:
                 continue
-            self.forget(task)
+            self.forget((task,))
             self.recent.pop(task.id, None)
             self.void.note(task.id, max(task.attempt, task.highest))
             if task.id in self.state.dependents:
-                self._release_dependents(task.id, None, now)
+                self.release_dependents(task.id, None, now)
 
     # ------------------------------------------------------------------------------------------- time
 

@@ -28,6 +28,7 @@ from headway_controller.state import (
     is_present,
 )
 from headway_controller.store.protocol import AppendLogs
+from headway_controller.successes import Successes
 from headway_controller.turn import Turn
 from headway_controller.values import unpack_value
 
@@ -48,6 +49,7 @@ class Reports:
         self.scheduler = scheduler
         self.life = life
         self.copies = copies
+        self._successes = Successes(state, turn, scheduler, life)
         self.settle_batches = SETTLE_BATCHES
         self.logs_per_task = 10_000
         """Records kept of a task; what is beyond is counted and dropped."""
@@ -74,9 +76,11 @@ class Reports:
                 self.scheduler.started(name, task.id, task.options, now, started.age)
                 if task.options.idempotent:
                     self.copies.watch(task)
-        self._free(runtime, message.ended, now)
-        for ended in message.ended:
-            self._on_ended(runtime, ended, frames, now)
+        others = self._successes.take(runtime, message.ended, frames, now)
+        if others:
+            self._free(runtime, others, now)
+            for ended in others:
+                self._on_ended(runtime, ended, frames, now)
         if message.logs or message.dropped:
             self._on_logs(name, message.logs, {TaskId(task): count for task, count in message.dropped.items()})
         if frames:

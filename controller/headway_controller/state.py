@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import msgspec
 
@@ -127,6 +128,7 @@ def status_of(task: Task) -> Status:
     return state.outcome.status if isinstance(state, Ended) else STATUS_OF[type(state)]
 
 
+@lru_cache(maxsize=10_000)
 def owner_of(client: str) -> str:
     """Whose a client is: a key's second and third connections, ``alice.2``, are ``alice``, too."""
     start, dot, number = client.rpartition(".")

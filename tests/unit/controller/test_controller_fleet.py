@@ -498,7 +498,7 @@ class TestWrongNumbersInReports:
             Ended(task_id(2), 1, AttemptEnd.SUCCEEDED, result=0),
         ]
         bench.report(RUNTIME, b"x" * 50_000, ended=ends)
-        first, second = bench.take_outcomes()
+        first, second = sorted(bench.take_outcomes(), key=lambda outcome: outcome.task)
         assert first.error.reason == Reason.ENCODE and "payload frame" in first.error.message
         assert second.status == Status.SUCCEEDED
 
