@@ -160,6 +160,7 @@ class Audience:
             rows.append((task_id, value))
             if life.admit(task, now, message.again):
                 ready.append(task_id)
+        life.usage.add(new)
         if ready:
             self.scheduler.enqueue_many(options, ready, now, owner_of(name))
         if rows:

@@ -89,12 +89,12 @@ class Life:
     # ------------------------------------------------------------------------------------------- submission
 
     def admit(self, task: Task, now: float, again: bool = False) -> bool:
-        """Take in a new task that was checked. True if it may be queued at once; the caller queues it in bulk.
+        """Take in a new task that was checked. True if it may be queued at once; the caller queues and counts it in bulk.
 
         ``again``: it may have been submitted to an earlier controller, which may have given it to a runtime.
         """
         options = task.options
-        self.take_in(task)
+        self._note(task)
         barred = self.void.bar(task)
         if options.timeout_start:
             self.set_timer(now + options.timeout_start, "expire", task.id)
@@ -109,8 +109,11 @@ class Life:
         return False
 
     def take_in(self, task: Task) -> None:
+        self._note(task)
+        self.usage.add((task,))
+
+    def _note(self, task: Task) -> None:
         self.state.tasks[task.id] = task
-        self.usage.add(task)
         if task.options.job:
             self.state.jobs.setdefault(task.options.job, Job()).tasks[task.id] = None
 
@@ -371,10 +374,10 @@ class Life:
 
     def forget(self, tasks: Iterable[Task]) -> None:
         """Their ends are stored: from now on only the store knows the tasks, and memory their status for a while."""
-        live, recent, jobs, usage = self.state.tasks, self.recent, self.state.jobs, self.usage
+        live, recent, jobs, gone = self.state.tasks, self.recent, self.state.jobs, []
         for task in tasks:
             if live.pop(task.id, None) is not None:
-                usage.remove(task)
+                gone.append(task)
             self.void.lift(task.id)
             recent[task.id] = status_of(task)
             name = task.options.job
@@ -382,6 +385,7 @@ class Life:
                 job.tasks.pop(task.id, None)
                 if not job.tasks:
                     del jobs[name]
+        self.usage.remove(gone)
         while len(recent) > REMEMBERED_ENDS:
             recent.popitem(last=False)
 

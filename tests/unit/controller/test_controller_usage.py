@@ -29,9 +29,9 @@ def test_each_limit_is_told_by_its_setting(quotas: Quotas, setting: str) -> None
     usage = Usage()
     tasks = [task("alice", b"0123456789", "red"), task("alice.2", b"0123456789", "red"), task("bob", b"0", "blue")]
     for each in tasks:
-        usage.add(each)
+        usage.add((each,))
     assert f"(setting controller.{setting})" in usage.exceeded(quotas, "alice.3", "red", 1, 1)
-    usage.remove(tasks[0])
+    usage.remove((tasks[0],))
     assert usage.exceeded(quotas, "alice.3", "red", 1, 1) == ""
     usage.validate(tasks[1:])
 
@@ -39,7 +39,7 @@ def test_each_limit_is_told_by_its_setting(quotas: Quotas, setting: str) -> None
 def test_another_is_not_refused_for_it() -> None:
     usage = Usage()
     for _ in range(5):
-        usage.add(task("alice", b"0123456789", "red"))
+        usage.add((task("alice", b"0123456789", "red"),))
     quotas = Quotas(1000, 5, 50, 5, 50)
     assert "'alice'" in usage.exceeded(quotas, "alice", "red", 1, 0)
     assert "namespace 'red'" in usage.exceeded(quotas, "carol", "red", 1, 0)
@@ -51,8 +51,8 @@ def test_nothing_is_left_when_all_have_ended() -> None:
     usage = Usage()
     tasks = [task("alice", b"x", "red"), task("bob", b"", "")]
     for each in tasks:
-        usage.add(each)
+        usage.add((each,))
     for each in tasks:
-        usage.remove(each)
+        usage.remove((each,))
     assert usage == Usage()
     usage.validate([])
