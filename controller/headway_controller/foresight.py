@@ -9,7 +9,7 @@ import msgspec
 from headway_bus.ids import TaskId
 from headway_bus.records import Estimate, TaskInfo
 from headway_controller.core import Controller
-from headway_controller.state import Assigned, Queued, Running, Task
+from headway_controller.state import Assigned, Queued, Running, Task, owner_of
 
 LOOKED_AT = 200_000
 """Waiting tasks that are counted through to find a task's place; behind more, it is told as if it came last."""
@@ -32,9 +32,9 @@ def with_estimates(core: Controller, infos: Sequence[TaskInfo], now: float) -> l
 
 
 def _count_after(core: Controller, queued: Mapping[TaskId, Task]) -> dict[TaskId, int]:
-    """For each of these tasks, how many of the same options wait that came later."""
+    """For each of these tasks, how many of the same options and client wait that came later."""
     left = dict(queued)
-    counts = dict.fromkeys((id(task.options) for task in queued.values()), 0)
+    counts = dict.fromkeys(map(_kind, queued.values()), 0)
     found: dict[TaskId, int] = {}
     looked = 0
     for task_id in reversed(core.state.tasks):
@@ -42,7 +42,7 @@ def _count_after(core: Controller, queued: Mapping[TaskId, Task]) -> dict[TaskId
             break
         looked += 1
         task = core.state.tasks[task_id]
-        key = id(task.options)
+        key = _kind(task)
         if key not in counts or not isinstance(task.state, Queued):
             continue
         if left.pop(task_id, None) is not None:
@@ -51,10 +51,15 @@ def _count_after(core: Controller, queued: Mapping[TaskId, Task]) -> dict[TaskId
     return found
 
 
+def _kind(task: Task) -> tuple[int, str]:
+    """Tasks that wait in one line: of the same options and the same client."""
+    return id(task.options), owner_of(task.client)
+
+
 def _estimates(core: Controller, task: Task, after: int, now: float) -> tuple[Estimate, Estimate] | None:
     state = task.state
     if isinstance(state, Queued):
-        _, starts, ends = core.scheduler.waiting(task.options, now, -(after + 1))
+        _, starts, ends = core.scheduler.waiting(task.options, now, -(after + 1), owner_of(task.client), state.since)
         return starts, ends
     if isinstance(state, Assigned | Running):
         started = Estimate(0.0, 0.0)

@@ -122,6 +122,7 @@ class Reports:
         """Give the room of these attempts back to the scheduler, all at once: it learns their durations together."""
         name, tasks = runtime.info.name, self.state.tasks
         durations: list[tuple[TaskId, float]] = []
+        ages: list[float] = []
         for ended in ends:
             task = tasks.get(ended.task)
             if task is None or not (is_present(task, name, ended.attempt) or is_copy(task, name, ended.attempt)):
@@ -132,6 +133,7 @@ class Reports:
             if ended.end == AttemptEnd.SUCCEEDED:
                 runtime.succeeded += 1
                 durations.append((ended.task, ended.seconds))
+                ages.append(ended.age)
             elif ended.end in (AttemptEnd.RETURNED, AttemptEnd.CANCELLED):
                 self.scheduler.returned(name, ended.task, now)
             elif ended.error is not None and ended.error.reason in START_FAILURES:
@@ -140,8 +142,9 @@ class Reports:
             else:
                 runtime.failed += 1
                 durations.append((ended.task, -1.0))
+                ages.append(ended.age)
         if durations:
-            self.scheduler.finished_many(name, durations, now)
+            self.scheduler.finished_many(name, durations, now, ages)
 
     def release(self, name: str, task_id: TaskId, now: float) -> None:
         """Give back the room of an attempt that is over and of which nothing is known any more: its submission could not

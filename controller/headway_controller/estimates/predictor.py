@@ -26,6 +26,8 @@ GUESS = 1.0
 """Seconds expected of the very first task."""
 GUESS_FACTOR = 2.0
 """The error of a guess, in units of the guess."""
+MEMORY = 50.0
+"""Observations that the mean rests on, by the forgetting of the regression."""
 MAX_LOGGED = 256
 """Durations of one batch that are looked at one by one; beyond, an even sample."""
 
@@ -44,7 +46,8 @@ class Predictor(Protocol):
 class Prediction:
     """What is expected of tasks that share target and ``meta``, at speed 1; :meth:`refresh` keeps it up to date.
 
-    ``mean`` and ``variance`` of the run time in seconds; ``known`` is false while it is a guess.
+    ``mean`` and ``variance`` of the run time in seconds; ``known`` is false while it is a guess; ``doubt``: the standard
+    error of the mean, in shares of it.
     """
 
     __slots__ = (
@@ -52,6 +55,7 @@ class Prediction:
         "_predictor",
         "_version",
         "cleaned",
+        "doubt",
         "known",
         "mean",
         "model",
@@ -72,6 +76,7 @@ class Prediction:
         self.scale = self.mean = GUESS
         self.variance = (GUESS_FACTOR * GUESS) ** 2
         self.known = False
+        self.doubt = GUESS_FACTOR
         self.refresh()
 
     def refresh(self) -> None:
@@ -85,6 +90,7 @@ class Prediction:
             self.mean = self.scale = self._predictor.guess(self.target)
             self.variance = (GUESS_FACTOR * self.mean) ** 2
             self.known = False
+            self.doubt = GUESS_FACTOR
             return
         if len(self.x) != model.regression.size:
             self.x = model.vector(self.cleaned.numbers)
@@ -92,6 +98,7 @@ class Prediction:
         residuals = model.residuals
         self.mean = min(scale * residuals.mean, LONGEST)
         self.variance = scale * scale * residuals.variance
+        self.doubt = math.sqrt(residuals.variance / min(max(residuals.observed(), 1.0), MEMORY)) / residuals.mean
         self.known = self._predictor.speaks_for(model, self.target, self.cleaned)
 
     def remaining(self, age: float) -> tuple[float, float]:

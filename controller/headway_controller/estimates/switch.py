@@ -48,7 +48,7 @@ class PredictorSwitch:
 class PlainPrediction:
     """A :class:`Prediction` made of the answers of somebody's :class:`Predictor`, asked rarely and believed cautiously."""
 
-    __slots__ = ("_asked", "_behind", "_estimate", "_meta", "_switch", "known", "mean", "target", "variance")
+    __slots__ = ("_asked", "_behind", "_estimate", "_meta", "_switch", "doubt", "known", "mean", "target", "variance")
 
     def __init__(self, switch: PredictorSwitch, behind: Prediction, target: str, meta: Mapping[str, Any]) -> None:
         self._switch = switch
@@ -58,6 +58,7 @@ class PlainPrediction:
         self._asked = 0
         self._estimate: Any = None
         self.mean, self.variance, self.known = behind.mean, behind.variance, behind.known
+        self.doubt = behind.doubt
         self.refresh()
 
     def refresh(self) -> None:
@@ -75,11 +76,13 @@ class PlainPrediction:
                 if not (math.isfinite(mean) and math.isfinite(error) and mean >= 0.0 and error >= 0.0):
                     raise ValueError(f"an expectation of {mean} ± {error} seconds")
                 self.mean, self.variance, self.known = mean, error * error, bool(estimate.known)
+                self.doubt = 0.0  # it states its error for each task; what it says of all is taken at its word
                 self._estimate = estimate
                 return
             except Exception as error:  # a user's code; whatever it raises must not stop placement
                 self._switch.set_aside(error)
         self.mean, self.variance, self.known = self._behind.mean, self._behind.variance, self._behind.known
+        self.doubt = self._behind.doubt
 
     def remaining(self, age: float) -> tuple[float, float]:
         other = self._switch.other

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, NamedTuple
 
+from headway_bus.ids import TaskId
 from headway_controller.placement.fairness import Line, Shares
 from headway_controller.placement.lanes import Lane
+from headway_controller.placement.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from random import Random
 
-    from headway_bus.ids import TaskId
     from headway_bus.records import Options
     from headway_controller.placement.binding import Binder
     from headway_controller.placement.book import Book
@@ -18,10 +21,22 @@ if TYPE_CHECKING:
     from headway_controller.placement.eligibility import Demand
     from headway_controller.placement.lanes import Bucket, Tier
     from headway_controller.placement.resources import Need
-    from headway_controller.placement.work import Batch, Work
+    from headway_controller.placement.work import Batch
 
 MAX_LANES = 256
 """Beyond so many lanes the empty ones are forgotten: each of them is looked at for every decision."""
+MAX_DRAWN = 64
+"""Batches of one bucket among which one is drawn; of more, the first is taken."""
+
+
+class Drawn(NamedTuple):
+    """A waiting task; ``after``: how many of its bucket come after it."""
+
+    task: TaskId
+    work: Work
+    lane: Lane
+    after: int
+    arrived: float
 
 
 class Backlog:
@@ -84,6 +99,28 @@ class Backlog:
         self.shares.remove(batch.line, len(tasks))
         self.shares.charge(batch.line, batch.work, len(tasks))
         return batch, tasks
+
+    def draw(self, source: Random) -> Drawn | None:
+        """One of the waiting tasks in the common lanes, by lot: sooner ones more often than later ones. None: no luck."""
+        lanes = list(self.busy_lanes())
+        if not lanes:
+            return None
+        lane = lanes[int(source.random() * len(lanes))]
+        buckets = [bucket for tier in lane.top for bucket in tier.buckets.values() if bucket.head() is not None]
+        if not buckets:
+            return None
+        bucket = buckets[int(source.random() * len(buckets))]
+        entries = sorted(bucket.heap) if len(bucket.heap) <= MAX_DRAWN else bucket.heap[:1]
+        batches = [batch for _, _, batch in entries if batch.bucket is bucket and batch.tasks]
+        # Logarithmically even: as many within the first ten as within the next ninety.
+        place = int(math.exp(source.random() * math.log(sum(len(batch.tasks) for batch in batches) + 1.0))) - 1
+        after = bucket.count - place - 1
+        for batch in batches:
+            if place < len(batch.tasks):
+                task = batch.tasks[-1 - place]
+                return Drawn(task, batch.work, lane, after, batch.arrival) if task not in lane.removed else None
+            place -= len(batch.tasks)
+        return None
 
     def unplan(self, book: Book | None) -> None:
         """Back to the common lanes with what was planned on that runtime, or on all."""

@@ -10,6 +10,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from headway_controller.placement.resources import TOLERANCE, Stock
+from headway_controller.placement.turnaround import Turnaround
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,11 +64,14 @@ class Book:
         "pool",
         "recalled",
         "running",
+        "running_slots",
         "serial",
         "set_aside_until",
         "set_aside_why",
         "speed",
+        "started_sum",
         "stock",
+        "turnarounds",
         "unknown",
         "wake_at",
     )
@@ -87,6 +91,11 @@ class Book:
         """Speed and delay by which its pool was found."""
         self.committed: dict[TaskId, Booking] = {}
         self.running: dict[TaskId, tuple[Booking, float]] = {}
+        self.running_slots = 0.0
+        self.started_sum = 0.0
+        """Of the running attempts' starts, times their slots."""
+        self.turnarounds = (Turnaround(), Turnaround())
+        """Of attempts that had been committed behind the one before them, and of those that came after the news of its end."""
         self.recalled: set[TaskId] = set()
         """Committed tasks that were asked back; the answer is still out."""
         self.committed_mean = 0.0
@@ -139,6 +148,10 @@ class Book:
         mean, variance = prediction.mean / speed, prediction.variance / (speed * speed)
         if not self.committed and not self.running:
             self.idle_since = now + self.delay
+        if self.stock.slots >= TOLERANCE:
+            for turnaround in self.turnarounds:
+                if now > turnaround.refilled_by:
+                    turnaround.break_off()
         booking = Booking(work, mean, variance, prediction.known, (), choice)
         if need.plain:
             self.stock.claim(need, len(tasks))
@@ -174,7 +187,13 @@ class Book:
                 return None
             booking = entry[0]
             self._remaining_changes += 1
-            self._remaining_mean -= booking.mean * booking.work.demand.need.slots
+            slots = booking.work.demand.need.slots
+            self._remaining_mean -= booking.mean * slots
+            if self.running:
+                self.running_slots -= slots
+                self.started_sum -= entry[1] * slots
+            else:  # exact zeros again, see below
+                self.running_slots = self.started_sum = 0.0
         self.idle_since = ended
         if not booking.known:
             self.unknown -= 1
@@ -196,9 +215,12 @@ class Book:
         return booking
 
     def _add_running(self, task: TaskId, booking: Booking, started: float) -> None:
+        slots = booking.work.demand.need.slots
         self.running[task] = (booking, started)
-        self._remaining_mean += booking.mean * booking.work.demand.need.slots
-        self._remaining_variance += booking.variance * booking.work.demand.need.slots
+        self.running_slots += slots
+        self.started_sum += started * slots
+        self._remaining_mean += booking.mean * slots
+        self._remaining_variance += booking.variance * slots
         self._remaining_changes += 1
 
     def plan(self, work: Work, count: int) -> None:
@@ -247,6 +269,36 @@ class Book:
         if total > 1.0:
             wait *= max(held - total + 1.0, 1.0) / held
         return max(wait, 0.0), math.sqrt(max(variance, 0.0)) / total
+
+    def turnaround(self, mean: float) -> float:
+        """Seconds that a slot stands still between two attempts of that mean run time here."""
+        ahead, after = self.turnarounds
+        return (ahead if mean <= 4.0 * self.delay + self.batch_interval else after).seconds
+
+    def on_ends(self, when: float, now: float, slots: float, count: int, ran: float) -> None:
+        """So many attempts have ended by ``when`` after ``ran`` slot-seconds together; NaN: nobody knows after how many.
+
+        ``slots``: how many were free until now, less what was committed ahead.
+        """
+        ahead, after = self.turnarounds
+        if not ran >= 0.0:
+            ahead.break_off()
+            after.break_off()
+            return
+        mine, other = (ahead, after) if slots < -TOLERANCE else (after, ahead)
+        ages = max(when * self.running_slots - self.started_sum, 0.0)
+        mine.on_ends(when, now, slots < TOLERANCE, self.stock.total_slots, count, ran, ages)
+        other.break_off()
+
+    def expected_drain(self, now: float) -> float:
+        """The expectation of :meth:`drain` with the turnaround between what is committed: what a person is told.
+
+        Credit does without it: what is committed ahead has to cover the way of the news, whatever the runtime does meanwhile.
+        """
+        drain = self.drain(now)[0]
+        if drain <= 0.0:
+            return drain
+        return drain + len(self.committed) * self.turnarounds[0].seconds / max(self.stock.total_slots, 1.0)
 
     def planned_drain(self, now: float) -> tuple[float, float]:
         """:meth:`drain` with what is planned, for a task that would be planned now."""

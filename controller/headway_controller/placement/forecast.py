@@ -25,6 +25,8 @@ SAMPLED = 64
 """Runtimes that are looked at; of more, an even sample stands for all."""
 FOREVER = 3.2e8
 """Seconds; said when no runtime will ever do."""
+DRIFT = 0.1
+"""The share of a wait by which machines may be slower or faster for all of it than they were."""
 
 
 ONE_TURN = 1.0
@@ -37,6 +39,8 @@ class Ahead(NamedTuple):
     tasks: float
     seconds: float
     variance: float
+    doubt: float
+    """The part of the seconds by which all of them may be off together."""
 
 
 class Expectation(NamedTuple):
@@ -51,10 +55,15 @@ class Expectation(NamedTuple):
     known: bool
 
 
-def ahead_of(work: Work, lane: Lane, others: Iterable[tuple[Lane, float]], now: float) -> Ahead:
-    """What goes before a task of that work that arrives now: in its lane, and in ``others`` by the share they compete."""
-    count = seconds = variance = 0.0
-    mean, rank = work.prediction.mean, work.rank()
+def ahead_of(
+    work: Work, lane: Lane, others: Iterable[tuple[Lane, float]], now: float, arrived: float | None = None
+) -> Ahead:
+    """What goes before a task of that work that came at ``arrived`` (None: that comes now): in its lane, and in ``others`` by
+    the share they compete."""
+    came = now if arrived is None else arrived
+    count = seconds = variance = doubt = 0.0
+    rank = work.rank()
+    mean = lane.standing(work, rank)
     for each, competing in ((lane, 1.0), *others):
         share = competing * each.alive
         for tier in each.top:
@@ -66,12 +75,13 @@ def ahead_of(work: Work, lane: Lane, others: Iterable[tuple[Lane, float]], now: 
                 before = float(bucket.count)
                 # Its own kind goes first come, first served, though the bucket's mean may be a little off the newest.
                 in_line = each is lane and bucket.key == (work.line if work.line is not None else rank)
-                if tier.priority == work.priority and bucket.mean > mean and not in_line:
-                    before *= bucket.share_before(now - (bucket.mean - mean) / AGEING, now)
+                if tier.priority == work.priority and bucket.standing > mean and not in_line:
+                    before *= bucket.share_before(came - (bucket.standing - mean) / AGEING, now)
                 count += share * before
                 seconds += share * before * bucket.mean
                 variance += share * before * bucket.variance()
-    return Ahead(count, seconds, variance)
+                doubt += share * before * bucket.mean * bucket.doubt()
+    return Ahead(count, seconds, variance, doubt)
 
 
 def turns(mine: Lane, priority: int, other: Lane) -> float:
@@ -96,10 +106,13 @@ class Supply:
     __slots__ = ("_counts", "_free", "_order", "_slopes", "rate")
 
     def __init__(self, books: Sequence[Book], scale: float, mean: float, now: float) -> None:
-        entries = sorted((max(book.drain(now)[0], 1e-6), book.serial, book) for book in books)
+        entries = sorted((max(book.expected_drain(now), 1e-6), book.serial, book) for book in books)
         self._order = [book for _, _, book in entries]
         self._free = [free for free, _, _ in entries]
-        gains = [book.speed * max(book.stock.total_slots, 1.0) / max(mean, 1e-6) for book in self._order]
+        gains = [
+            max(book.stock.total_slots, 1.0) / max(mean / book.speed + book.turnaround(mean / book.speed), 1e-6)
+            for book in self._order
+        ]
         slope = sum(1.0 / free for free in self._free)
         self._counts: list[float] = []
         self._slopes: list[float] = []
@@ -140,11 +153,12 @@ def expect(
     others: Sequence[tuple[Lane, float]],
     now: float,
     behind: float = 0.0,
+    arrived: float | None = None,
 ) -> Expectation:
-    """When a task of that work would start that arrives now, ``behind`` so many of its own kind."""
+    """When a task of that work would start that arrives now, or came at ``arrived``, ``behind`` so many of its own kind."""
     prediction = work.prediction
     prediction.refresh()
-    ahead = ahead_of(work, lane, others, now)
+    ahead = ahead_of(work, lane, others, now, arrived)
     behind = max(behind, -ahead.tasks)  # below zero: one of those that wait, with so many of its kind after it
     count = ahead.tasks + behind
     if count < 0.5:
@@ -152,7 +166,7 @@ def expect(
         if choice is not None and choice.book.stock.fits(work.demand.need):
             return Expectation(choice.book.delay, 0.0, choice.book, 0.0, True, True)
         if choice is not None:
-            drain, error = choice.book.drain(now)
+            drain, error = choice.book.expected_drain(now), choice.book.drain(now)[1]
             return Expectation(max(drain, choice.book.delay), error, choice.book, count, False, prediction.known)
     books = [book for book in fleet.candidates(work.demand) if book.open(now)]
     if not books:
@@ -168,6 +182,8 @@ def expect(
     relative = spread / (mean * mean) if mean > 0.0 else 1.0
     error = math.sqrt((count + 1.0) * max(relative, 0.25)) / max(supply.rate, 1e-9)
     error = max(error, start / math.sqrt(count + 1.0))
+    common = max(0.0, ahead.doubt + behind * prediction.mean * prediction.doubt) / seconds if seconds > 0.0 else 0.0
+    error = math.hypot(error, math.hypot(common, DRIFT) * start)
     return Expectation(
         max(start, min(each.delay for each in some)), error, supply.place(count), count, False, prediction.known
     )

@@ -25,6 +25,12 @@ AGEING = 0.05
 PRIORITY_AGEING = 300.0
 """Seconds of waiting that raise a task by one level of priority, so that none starves under a stream of better ones."""
 
+COUNTED = 16
+"""Batches of one bucket that are counted one by one."""
+STEADY = 0.25
+"""Relative change of an expected run time up to which it keeps its standing in the order. What is learned is never at rest, and
+two kinds that run about equally long would take turns at going first: nobody could say when a task of either starts."""
+
 BucketKey = int | str | Kin
 """A rank; or the name of a FIFO queue; or what tasks share that are expected to run equally long.
 
@@ -36,7 +42,7 @@ before and after it crossed a step would be out of order.
 class Bucket:
     """Batches in order of arrival, oldest first."""
 
-    __slots__ = ("count", "head_key", "heap", "key", "mean", "scan", "serial")
+    __slots__ = ("count", "head_key", "heap", "key", "mean", "scan", "serial", "standing")
 
     def __init__(self, key: BucketKey, serial: int) -> None:
         self.key = key
@@ -47,6 +53,8 @@ class Bucket:
         """Expected run time at speed 1: of its rank, or of its latest member where there is no rank."""
         if isinstance(key, int) and key != UNKNOWN:
             self.mean = math.exp(min((key + 0.5) * RANK_STEP, 700.0))
+        self.standing = self.mean
+        """The expected run time by which it is ordered."""
         self.head_key = math.inf
         self.scan = 0
 
@@ -71,13 +79,21 @@ class Bucket:
         """Of one task's run time at speed 1, as its oldest batch says."""
         return self.heap[0][2].work.prediction.variance if self.heap else 0.0
 
+    def doubt(self) -> float:
+        """The standard error of the expected run time, in shares of it, as its oldest batch says."""
+        return self.heap[0][2].work.prediction.doubt if self.heap else 0.0
+
     def share_before(self, when: float, now: float) -> float:
-        """The share of its tasks that arrived before ``when``; between the oldest and now they are taken to be spread evenly."""
+        """The share of its tasks that arrived before ``when``; of many batches, as if they had come evenly until now."""
         if not self.heap:
             return 0.0
         oldest = self.heap[0][0]
         if when >= now or oldest >= now:
             return 1.0 if when >= oldest else 0.0
+        if len(self.heap) <= COUNTED:
+            here = [(arrival, len(batch.tasks)) for arrival, _, batch in self.heap if batch.bucket is self]
+            total = sum(count for _, count in here)
+            return sum(count for arrival, count in here if arrival < when) / total if total else 0.0
         return min(max((when - oldest) / (now - oldest), 0.0), 1.0)
 
     def order_key(self) -> float:
@@ -87,7 +103,9 @@ class Bucket:
             return math.inf
         if not isinstance(self.key, int):
             self.mean = batch.work.prediction.mean
-        return self.mean + AGEING * batch.arrival
+            if abs(self.mean - self.standing) > STEADY * self.standing:
+                self.standing = self.mean
+        return self.standing + AGEING * batch.arrival
 
 
 class Tier:
@@ -216,6 +234,12 @@ class Lane:
                         tier.reorder(bucket)
                         return
 
+    def standing(self, work: Work, rank: BucketKey) -> float:
+        """The expected run time by which such work is ordered."""
+        tier = self.tiers.get(work.priority)
+        bucket = tier.buckets.get(rank) if tier is not None else None
+        return bucket.standing if bucket is not None and bucket.count else work.prediction.mean
+
     @property
     def alive(self) -> float:
         """The share of what the buckets count that was not removed."""
@@ -224,13 +248,16 @@ class Lane:
     def first(self, now: float) -> tuple[int, Tier, Bucket] | None:
         """(level, tier, bucket) of the task whose turn it is."""
         best: tuple[int, Tier, Bucket] | None = None
+        alone = sum(tier.count > 0 for tier in self.top) == 1
         for tier in self.top:
             if not tier.count:
                 continue
             level = tier.level(now)
             if best is not None and level <= best[0]:
                 continue
-            bucket = tier.first() if level == tier.priority else tier.oldest_bucket()
+            # Where a task has waited so long that its whole tier is raised, it goes first, or the others would profit. Among
+            # its equals alone the order stays what everybody was told.
+            bucket = tier.first() if alone or level == tier.priority else tier.oldest_bucket()
             if bucket is not None:
                 best = (level, tier, bucket)
         return best

@@ -35,14 +35,14 @@ class Outlook:
         self.waits = waits
         self._shares: dict[tuple[Demand, Demand], tuple[int, float]] = {}
 
-    def raw(self, work: Work, lane: Lane, now: float, behind: float = 0.0) -> Expectation:
-        return expect(self._fleet, work, lane, self.competing(lane, work.priority), now, behind)
+    def raw(self, work: Work, lane: Lane, now: float, behind: float = 0.0, arrived: float | None = None) -> Expectation:
+        return expect(self._fleet, work, lane, self.competing(lane, work.priority), now, behind, arrived)
 
     def waiting(
-        self, work: Work, lane: Lane, now: float, behind: float = 0.0
+        self, work: Work, lane: Lane, now: float, behind: float = 0.0, arrived: float | None = None
     ) -> tuple[str, records.Estimate, records.Estimate]:
         """(runtime, start, end): where, and seconds until it would start and its result be back."""
-        raw = self.raw(work, lane, now, behind)
+        raw = self.raw(work, lane, now, behind, arrived)
         start = self.waits.publish(work, raw)
         if raw.book is None:
             return "", start, start
@@ -129,6 +129,11 @@ class Outlook:
         total = max(book.stock.total_slots, 1.0)
         if planned and drain == 0.0:
             mean = max(mean - max(book.stock.slots, 0.0) * mean / planned, 0.0)
+        count = planned + book.planned
+        if count:
+            mean += count * book.turnaround((mean + book.planned_mean) / count)
+        if drain > 0.0:
+            drain += book.expected_drain(now) - book.drain(now)[0]
         expectation = drain + mean / total
         error = math.sqrt(error * error + variance / (total * total))
         known = not book.unknown

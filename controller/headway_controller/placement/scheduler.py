@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from random import Random
 from typing import Any, NamedTuple
 
 from headway_bus import records
 from headway_bus.ids import TaskId
 from headway_bus.records import Options, RuntimeInfo
+from headway_controller.estimates.model import LONGEST
 from headway_controller.estimates.predictor import LearnedPredictor, Predictor
 from headway_controller.estimates.switch import PredictorSwitch
 from headway_controller.placement import explanation, takeback
@@ -65,6 +67,7 @@ class Scheduler:
         self._counters: dict[str, int] = {"asked_back": 0, "adopted": 0, "unknown": 0}
         self._outlook = Outlook(self.fleet, self.backlog.lanes, self.waits)
         self._sequence = 0
+        self._lot = Random(0)
         self._notices: list[Notice] = []
 
     @property
@@ -192,34 +195,47 @@ class Scheduler:
 
     def finished(self, runtime: str, task: TaskId, seconds: float, ok: bool, now: float, age: float = 0.0) -> bool:
         """It is over after ``seconds`` of running, ``age`` before the report. False: it was not booked there."""
-        return self.finished_many(runtime, ((task, seconds if ok else -1.0),), now, age) == 1
+        return self.finished_many(runtime, ((task, seconds if ok else -1.0),), now, (max(age, 0.0),)) == 1
 
-    def finished_many(self, runtime: str, ended: Iterable[tuple[TaskId, float]], now: float, age: float = 0.0) -> int:
-        """(task, seconds) of attempts that are over; seconds below 0: it says nothing about how long such tasks run."""
+    def finished_many(
+        self, runtime: str, ended: Sequence[tuple[TaskId, float]], now: float, ages: Sequence[float] = ()
+    ) -> int:
+        """(task, seconds) of attempts that are over; seconds below 0: it says nothing about how long such tasks run.
+
+        ``ages``: seconds between each end and the report of it; none: they ended just then. Returns how many were booked.
+        """
         book = self.fleet.books.get(runtime)
         if book is None:
             self._counters["unknown"] += 1
             return 0
         self.fleet.dirty[book] = None
-        when = now - max(age, 0.0) - book.delay
+        free = book.stock.slots
+        latest = now - book.delay
         watched = self.waits.watched
         known = 0
+        ran = 0.0
         work: Work | None = None
         durations: list[float] = []
-        for task, seconds in ended:
+        for place, (task, seconds) in enumerate(ended):
+            when = latest - ages[place] if ages else latest
             booking = book.end(task, when)
             if booking is None:
                 continue
             known += 1
             if task in watched:
                 self.waits.started(task, when - max(seconds, 0.0))
-            if not seconds >= 0.0:
-                continue
+            if not 0.0 <= seconds <= LONGEST:
+                ran = math.nan
+                if not seconds >= 0.0:
+                    continue
+            ran += seconds * booking.work.demand.need.slots
             if booking.work is not work:
                 self._learn(book, work, durations)
                 work, durations = booking.work, []
             durations.append(seconds)
         self._learn(book, work, durations)
+        if known:
+            book.on_ends(latest - min(ages, default=0.0), now, free, known, ran)
         return known
 
     def returned(self, runtime: str, task: TaskId, now: float) -> bool:
@@ -255,7 +271,17 @@ class Scheduler:
 
     def dispatch(self, now: float) -> list[Commit]:
         """What to commit now. It is booked when this returns."""
-        return self.dispatcher.dispatch(now)
+        commits = self.dispatcher.dispatch(now)
+        if self.backlog.queued and self.waits.due(now):
+            self._renew(now)
+        return commits
+
+    def _renew(self, now: float) -> None:
+        """Watch one of those that wait by the estimate that it has now."""
+        drawn = self.backlog.draw(self._lot)
+        if drawn is not None and drawn.task not in self.waits.watched:
+            raw = self._outlook.raw(drawn.work, drawn.lane, now, -(drawn.after + 1.0), drawn.arrived)
+            self.waits.watch(drawn.task, drawn.work, raw, now)
 
     def take_backs(self, now: float) -> list[tuple[str, list[TaskId]]]:
         """(runtime, tasks) to ask back if they have not started: a free runtime would finish them sooner."""
@@ -286,11 +312,14 @@ class Scheduler:
     # ------------------------------------------------------------------------------------------ asking
 
     def waiting(
-        self, options: Options, now: float, behind: int = 0, owner: str = ""
+        self, options: Options, now: float, behind: int = 0, owner: str = "", arrived: float | None = None
     ) -> tuple[str, records.Estimate, records.Estimate]:
-        """(runtime, start, end) in seconds from now for a task of these options that came now, ``behind`` its like."""
+        """(runtime, start, end) in seconds from now for a task of these options that comes now, or came at ``arrived``.
+
+        ``behind``: tasks of its like that go before it and are not queued yet; below 0: it is queued, with so many after it.
+        """
         work = self.catalogue.work_of(options)
-        return self._outlook.waiting(work, self._lane_of(work, owner), now, float(behind))
+        return self._outlook.waiting(work, self._lane_of(work, owner), now, float(behind), arrived)
 
     def start(self, options: Options, now: float, behind: int = 0, owner: str = "") -> tuple[str, records.Estimate]:
         """The first two of :meth:`waiting`: what every submission is told, and no more."""

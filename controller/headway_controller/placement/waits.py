@@ -1,6 +1,8 @@
 """Waiting times as they are published: calibrated, scored, and watched until the task starts.
 
-Not every task is watched: two hundred a second are enough to calibrate by, and cost next to nothing.
+Not every task is watched: two hundred a second are enough to calibrate by, and cost next to nothing. Some are watched from
+their submission; others from some moment of their waiting on, by the estimate that they have then. Without the latter,
+nothing would be learned from a thousand tasks that were submitted in one moment: they share what was off in that moment.
 """
 
 from __future__ import annotations
@@ -18,10 +20,14 @@ if TYPE_CHECKING:
     from headway_controller.placement.work import Work
 
 MAX_WATCHED = 1024
+SOON = 60.0
+"""Seconds. When half of them are taken, those that start later are not watched: nothing would be learned for as long."""
 INTERVAL = 0.005
 """Seconds between two tasks that are watched."""
-IMMEDIATE = 0.002
-"""Seconds that a task may take to start when there is room, beyond the way: batching, and the start itself."""
+IMMEDIATE = 0.001
+"""Seconds that a task is taken to need for its start when there is room, beyond the way, until it is known better: its
+acceptance, a turn of the controller, the start itself."""
+LENGTH_STEP = math.log(4.0)
 SHORTEST = 1e-4
 """Seconds; below, all tasks are of one size. Sizes are absolute: were they relative to the present mix, what was learned of
 one kind would be told of another when the mix changes."""
@@ -45,12 +51,17 @@ class Waits:
         self.watched: dict[TaskId, Watched] = {}
         self._last = -math.inf
 
-    def key_of(self, work: Work) -> str:
-        """Estimates that are off in the same way: of one queue, and tasks of a size, in steps of e: short tasks overtake,
-        long ones are overtaken."""
+    @staticmethod
+    def key_of(work: Work, raw: Expectation) -> str:
+        """Estimates that are off in the same way: of one queue, of tasks of a size in steps of e (short tasks overtake, long
+        ones are overtaken), and of waits of a length in steps of four tasks (what a wait for the next free slot is off by
+        says nothing of a wait for hundreds of tasks). Of tasks that go straight to a runtime with room: that runtime's."""
+        if raw.immediate and raw.book is not None:
+            return f"straight/{raw.book.name}"
         mean = work.prediction.mean
         size = round(math.log(max(mean, SHORTEST)))
-        return f"{work.queue}/{work.priority}/{size}"
+        length = int(math.log1p(raw.seconds / max(mean, SHORTEST)) / LENGTH_STEP)
+        return f"{work.queue}/{work.priority}/{size}/{length}"
 
     def due(self, now: float) -> bool:
         """Whether the next task should be watched."""
@@ -62,10 +73,10 @@ class Waits:
         if raw.book is None:
             return records.Estimate(0.0, 0.0, known=False, why="no runtime can run it at the moment")
         if raw.immediate:
-            seconds = raw.seconds + beyond
-            return records.Estimate(seconds, IMMEDIATE, seconds, seconds + IMMEDIATE)
-        expectation, p50, p90 = self.calibration.quantiles(self.key_of(work), raw.seconds, raw.error)
-        error = max((p90 - expectation) / 1.2816, raw.error / 10.0)
+            beyond += raw.seconds  # the way; what is learned is what comes on top of it
+        seconds, error = (IMMEDIATE, IMMEDIATE) if raw.immediate else (raw.seconds, raw.error)
+        expectation, p50, p90 = self.calibration.quantiles(self.key_of(work, raw), seconds, error)
+        error = max((p90 - expectation) / 1.2816, error / 10.0)
         why = "" if raw.known else "no such task has ended three times yet"
         return records.Estimate(expectation + beyond, error, p50 + beyond, p90 + beyond, raw.known, why)
 
@@ -74,9 +85,18 @@ class Waits:
         self._last = max(self._last, now - INTERVAL) + INTERVAL  # several of one batch use up the intervals to come
         if raw.book is None or not raw.known:
             return
+        if len(self.watched) > MAX_WATCHED // 2 and raw.seconds > SOON:
+            return
         said = self.publish(work, raw)
         self.watched[task] = Watched(
-            now, work.target, self.key_of(work), raw.immediate, raw.seconds, said.expectation, said.p50, said.p90
+            now,
+            work.target,
+            self.key_of(work, raw),
+            raw.immediate,
+            raw.seconds,
+            said.expectation,
+            said.p50,
+            said.p90,
         )
 
     def started(self, task: TaskId, at: float) -> None:
@@ -86,8 +106,8 @@ class Waits:
             return
         seen = max(at - said.arrival, 0.0)
         self.scores.observe(said.target, seen, said.expectation, said.p50 + 1e-9, said.p90, said.immediate)
-        if not said.immediate:
-            self.calibration.observe(said.key, seen, said.raw, said.p50, said.p90)
+        way, raw = (said.raw, IMMEDIATE) if said.immediate else (0.0, said.raw)
+        self.calibration.observe(said.key, max(seen - way, 0.0), raw, said.p50 - way, said.p90 - way)
 
     def forget(self, task: TaskId) -> None:
         self.watched.pop(task, None)

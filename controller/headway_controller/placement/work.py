@@ -32,6 +32,8 @@ class Expected(Protocol):
     mean: float
     variance: float
     known: bool
+    doubt: float
+    """The standard error of the mean itself, in shares of it: what all tasks ahead have in common."""
 
     def refresh(self) -> None: ...
 
