@@ -155,20 +155,22 @@ class Child:
         limit = _limit_memory(spec.memory) if spec.memory else None
         begun = monotonic()
         frame: Frame | None = None
+        torn = False
         try:
             self._interruptible = key
             if self._stop_key == key:
                 raise AttemptStopped
             record, frame = self.runner.run(spec, task, attempt, payload)
             self._interruptible = None
-        except AttemptStopped:
+        except AttemptStopped as stopped:
             self._interruptible = None
+            torn = was_importing(stopped)
             error = ErrorInfo(Reason.CANCELLED, "it was stopped while it ran")
             record = Ended(task, attempt, AttemptEnd.CANCELLED, monotonic() - begun, b"", error)
         if limit is not None:
             resource.setrlimit(resource.RLIMIT_DATA, limit)
         left = monotonic() - begun > FORK_SECONDS and self._look_at_process()
-        self._end(record, frame, left)
+        self._end(record, frame, left or torn)
 
     def _look_at_process(self) -> bool:
         """After all but the shortest attempts: whether processes are left behind. Takes TERM back if it was taken."""
@@ -208,7 +210,7 @@ class Child:
             self._await_end()
 
     def _await_end(self) -> None:
-        """The attempt left processes behind: the runtime ends them, and a fresh child takes this one's place."""
+        """The attempt left processes behind, which the runtime ends, or a module half imported: a fresh child takes over."""
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         while live_children():
             sleep(LEFTOVER_LOOK_SECONDS)
@@ -352,6 +354,17 @@ class Child:
             return
         self._interruptible = None
         raise AttemptStopped
+
+
+def was_importing(stopped: BaseException) -> bool:
+    """Whether a module was being imported when this was raised. What is written in C, as numpy is, can often not be imported
+    a second time in the same process: every later attempt that needs it would fail there."""
+    trace = stopped.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        trace = trace.tb_next
+    return False
 
 
 class _Context(task_context.TaskContext):

@@ -1,9 +1,8 @@
-"""The verbs ``train`` and ``study`` of the command ``headway``."""
+"""The verb ``train`` of the command ``headway``. ``study`` is in ``study_cli``."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,16 +14,15 @@ import click
 from headway.cli.failures import DONE, FAILED
 from headway.cli.options import CONNECT_SECONDS, Choice, bus_options, epilog, json_option
 from headway.cli.output import Column, Table, note, print_json
-from headway_trainer.errors import TrainerError
 from headway_trainer.running.job import Job
-from headway_trainer.studies.study import DONE as TRIAL_DONE
-from headway_trainer.studies.study import Study
+from headway_trainer.study_cli import figure, study
 
 if TYPE_CHECKING:
     from headway_trainer.running.training import Progress
 
 LISTS = ("group", "features", "models")
-STUDIES = "studies"
+
+__all__ = ["study", "train"]
 
 
 @click.command(
@@ -64,11 +62,11 @@ def train(ctx: click.Context, /, file: Path, output: Path | None, as_json: bool,
     there. A series that cannot be used has a status and a reason in the results and stops no other.
     """
     settings = {name: value for name, value in given.items() if value is not None}
-    found = _run(ctx, _job(file, settings), output, quiet=as_json)
+    found = run_job(ctx, _job(file, settings), output, quiet=as_json)
     if as_json:
         print_json(found)
     else:
-        _print_results(found)
+        print_results(found)
         if output is not None:
             click.echo(f"\n{output / 'results.json'}, {output / 'forecasts.csv'}")
     return DONE if any(row["forecast"] for row in found["series"]) else FAILED
@@ -85,7 +83,8 @@ def _job(file: Path, settings: dict[str, Any]) -> Job:
     return Job.from_plain({"path": str(file), **settings}, "headway train")
 
 
-def _run(ctx: click.Context, job: Job, folder: Path | None, quiet: bool) -> dict[str, Any]:
+def run_job(ctx: click.Context, job: Job, folder: Path | None, quiet: bool) -> dict[str, Any]:
+    """Train on the bus that the command line chose, with a bar on a terminal."""
     import headway
     from headway_trainer.running.training import train as run
 
@@ -117,11 +116,12 @@ def _progress(quiet: bool) -> Iterator[Progress]:
         yield lambda done, total: bar.update(shown, completed=done, total=total)
 
 
-def _print_results(found: dict[str, Any]) -> None:
+def print_results(found: dict[str, Any]) -> None:
+    """The table of the models, and a remark for each series that could not be used."""
     names = [name for name in found["table"][0] if name not in ("model", "series", "best")]
     columns = [Column("model"), Column("series", right=True), Column("best", right=True)]
     rows = [
-        [line["model"], str(line["series"]), str(line["best"]), *(_figure(line[name]) for name in names)]
+        [line["model"], str(line["series"]), str(line["best"]), *(figure(line[name]) for name in names)]
         for line in found["table"]
     ]
     Table([*columns, *(Column(name, right=True) for name in names)], rows).print()
@@ -130,112 +130,3 @@ def _print_results(found: dict[str, Any]) -> None:
     for row in found["series"]:
         if row["status"] in ("refused", "failed"):
             note(f"{row['label']}: {row['status']}: {row['reasons'][-1]}")
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
-
-
-@click.group(
-    epilog=epilog("headway study list report", "headway study show report/studies/00000-Theta.jsonl"),
-    short_help="Look at studies of a report folder, and go on with them.",
-)
-def study() -> None:
-    """Studies: the trials of a search, in the files that record them."""
-
-
-@study.command("list", epilog=epilog("headway study list report"))
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@json_option
-def list_(folder: Path, as_json: bool) -> int:
-    """The studies of a report FOLDER: trials done, failed, and the best."""
-    paths = sorted((folder / STUDIES if (folder / STUDIES).is_dir() else folder).glob("*.jsonl"))
-    if not paths:
-        raise TrainerError(f"{folder}: there is no study in it")
-    rows = [_summary(path) for path in paths]
-    if as_json:
-        print_json(rows)
-        return DONE
-    columns = (Column("study"), Column("trials", right=True), Column("failed", right=True), Column("best", right=True))
-    cells = [[row["study"], f"{row['told']}/{row['trials']}", str(row["failed"]), _figure(row["loss"])] for row in rows]
-    Table(
-        (*columns, Column("values")), [[*cell, _text(row["values"])] for cell, row in zip(cells, rows, strict=True)]
-    ).print()
-    return DONE
-
-
-@study.command("show", epilog=epilog("headway study show report/studies/00000-Theta.jsonl"))
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@json_option
-def show(file: Path, as_json: bool) -> int:
-    """Every trial of the study in FILE."""
-    loaded = _read(file)
-    if as_json:
-        print_json(loaded.state())
-        return DONE
-    columns = (
-        Column("trial", right=True),
-        Column("status"),
-        Column("loss", right=True),
-        Column("values"),
-        Column("why"),
-    )
-    best = loaded.best
-    rows = [
-        [str(one.number), "best" if one is best else one.status, _figure(one.loss), _text(one.values), one.reason]
-        for one in loaded.trials
-    ]
-    Table(columns, rows).print()
-    return DONE
-
-
-@study.command("resume", epilog=epilog("headway study resume report"))
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@bus_options
-@click.pass_context
-def resume(ctx: click.Context, folder: Path) -> int:
-    """Go on with the training in FOLDER: what has been told stays, what was asked is asked again."""
-    path = folder / "job.json"
-    try:
-        job = Job.from_plain(json.loads(path.read_text(encoding="utf-8")), str(path))
-    except (OSError, ValueError) as error:
-        raise TrainerError(f"{path}: {error}") from None
-    _print_results(_run(ctx, job, folder, quiet=False))
-    return DONE
-
-
-def _read(path: Path) -> Study:
-    """Looking needs no log to append to, and takes nothing from a file that a trainer may be writing."""
-    records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), start=1):
-        if not line.endswith("\n"):
-            break
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            raise TrainerError(f"{path}, line {number}: not a record of a study") from None
-    return Study.load(records)
-
-
-def _summary(path: Path) -> dict[str, Any]:
-    loaded = _read(path)
-    best = loaded.best
-    statuses = [trial.status for trial in loaded.trials]
-    return {
-        "study": path.stem,
-        "series": loaded.series,
-        "trials": loaded.limit,
-        "told": len(statuses) - len(loaded.pending),
-        "done": statuses.count(TRIAL_DONE),
-        "failed": statuses.count("failed"),
-        "loss": best.loss if best else None,
-        "values": best.values if best else None,
-    }
-
-
-def _text(values: dict[str, Any] | None) -> str:
-    return "" if not values else " ".join(f"{name}={_value(one)}" for name, one in values.items())
-
-
-def _value(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import importlib
 import multiprocessing
 import os
 import signal
@@ -112,14 +113,26 @@ def ignore_everything(path: str) -> None:
             continue
 
 
+def import_slowly(path: str, gate: str) -> str:
+    """Import a module that stands still while it is imported, as large ones do, until the gate is open."""
+    folder = Path(path).parent
+    lines = ["import os, pathlib, time", f"pathlib.Path({path!r}).write_text(str(os.getpid()))"]
+    lines += [f"while not pathlib.Path({gate!r}).exists():", "    time.sleep(0.005)", "STATE = 'imported'"]
+    (folder / "runtime_slow_module.py").write_text("\n".join(lines))
+    sys.path.insert(0, str(folder))
+    state: str = importlib.import_module("runtime_slow_module").STATE
+    return state
+
+
 def stop_politely(path: str) -> str:
-    Path(path).write_text("begun")
-    while not task_context.current().should_stop:
+    while True:
         try:
-            time.sleep(0.005)
+            Path(path).write_text("begun")
+            while not task_context.current().should_stop:
+                time.sleep(0.005)
+            return "stopped"
         except BaseException:
-            break
-    return "stopped"
+            continue
 
 
 async def sleep_long(path: str) -> None:

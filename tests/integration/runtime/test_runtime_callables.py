@@ -264,8 +264,9 @@ def test_stop_interrupts_sync_and_async_code(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_code_may_stop_in_its_own_way(hub: Hub, tmp_path: Path) -> None:
-    key = hub.call("runtime_tasks:stop_politely", str(tmp_path / "begun"))
-    hub.until(lambda: key in hub.started)
+    begun = tmp_path / "begun"
+    key = hub.call("runtime_tasks:stop_politely", str(begun))
+    hub.until(lambda: key in hub.started and begun.exists())  # the stop would otherwise come before the code that hears it
     hub.send(m.Stop([key]))
     assert value_of(hub, key) == "stopped"
 
@@ -278,6 +279,18 @@ def test_code_that_will_not_stop_is_killed_and_its_child_replaced(hub: Hub, tmp_
     assert hub.end_of(key).end is AttemptEnd.CANCELLED
     assert not is_running(int(path.read_text()))
     assert value_of(hub, hub.call("runtime_tasks:add", 1, 2)) == 3
+
+
+def test_who_is_stopped_in_an_import_leaves_no_torn_module_behind(hub: Hub, tmp_path: Path) -> None:
+    """A module in C that was interrupted while it began cannot be imported again by the same process: numpy, for one."""
+    pid, gate = tmp_path / "pid", tmp_path / "gate"
+    key = hub.call("runtime_tasks:import_slowly", str(pid), str(gate))
+    hub.until(lambda: key in hub.started and pid.exists() and pid.read_text())
+    hub.send(m.Stop([key]))
+    assert hub.end_of(key).end is AttemptEnd.CANCELLED
+    assert not is_running(int(pid.read_text()))
+    gate.touch()
+    assert value_of(hub, hub.call("runtime_tasks:import_slowly", str(pid), str(gate))) == "imported"
 
 
 def test_the_time_to_run_is_enforced(hub: Hub, tmp_path: Path) -> None:

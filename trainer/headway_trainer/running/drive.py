@@ -44,7 +44,7 @@ async def drive(
 ) -> None:
     """Ask, run at most ``parallel`` at the same time, tell. Cancelling this cancels what is running.
 
-    ``check`` is called whenever a trial has ended, before it is told; what it raises ends the search.
+    ``check`` is called whenever trials have ended, and before one that was cancelled is told; what it raises ends the search.
     """
     flying: dict[asyncio.Task[Told], Trial] = {}
     losses: dict[int, int] = {}
@@ -55,15 +55,18 @@ async def drive(
             while len(flying) < parallel and (trial := await asyncio.to_thread(study.ask)) is not None:
                 flying[asyncio.create_task(_one(run, trial))] = trial
             ended, _ = await asyncio.wait(flying, return_when=asyncio.FIRST_COMPLETED)
-            check()
-            for one in ended:
-                trial, told = flying.pop(one), one.result()
+            for one in sorted(ended, key=lambda one: one.result().cancelled):
+                told = one.result()
+                if told.cancelled:
+                    check()
+                trial = flying.pop(one)
                 if told.cancelled and trial.number in adopted:
                     # It was cancelled together with the trainer that had submitted it.
                     adopted.discard(trial.number)
                     study.lost(trial.number)
                 else:
                     _tell(study, trial, told, losses, listener)
+            check()
     finally:
         for one in flying:
             one.cancel()

@@ -88,12 +88,12 @@ async def resume(bus: Bus, path: Path | str, listener: Listener | None = None) -
     return study
 
 
-def job_of(path: Path | str | None, study_id: str = "") -> str:
+def job_of(path: Path | str | None, study_id: str = "", kind: str = "search") -> str:
     """The job on the bus under which the trials of the study at ``path`` run: all of them can be cancelled by it."""
     if path is None:
-        return f"search-{study_id}"
+        return f"{kind}-{study_id}"
     where = Path(path).resolve()
-    return f"search-{where.stem}-{hashlib.blake2b(str(where).encode(), digest_size=4).hexdigest()}"
+    return f"{kind}-{where.stem}-{hashlib.blake2b(str(where).encode(), digest_size=4).hexdigest()}"
 
 
 async def search_on(

@@ -8,18 +8,18 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headway_bus.errors import TaskError
+from headway_bus.errors import TaskCancelled, TaskError
 from headway_trainer.errors import TrainerError
 from headway_trainer.models.registry import find_model
 from headway_trainer.running import report as reports
-from headway_trainer.running.drive import Told, drive, finished, last_line
+from headway_trainer.running.drive import Told, check_not_cancelled, drive, finished, last_line, lift_cancel
 from headway_trainer.running.job import Job
-from headway_trainer.running.searching import told, value_of
+from headway_trainer.running.searching import job_of, key_of, told, value_of
 from headway_trainer.running.trial import run_trial
 from headway_trainer.series import check_leaks, read_series
 from headway_trainer.series.record import REFUSED, SHORT, Series
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from headway import Bus
 
 HOME = "headway_trainer.running.trial"
-JOB = "train"
 CHEAP = 0.005
 """Seconds of a trial below which a study is one task."""
 
@@ -55,9 +54,19 @@ class Training:
     done: int = 0
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SERIES_AT_ONCE))
 
+    @property
+    def name(self) -> str:
+        """The job on the bus under which all its tasks run."""
+        return job_name(self.folder)
+
     def count(self, trials: int) -> None:
         self.done += trials
         self.progress(self.done, self.total)
+
+
+def job_name(folder: Path | None) -> str:
+    """The job on the bus of a training with this report folder."""
+    return "train" if folder is None else job_of(folder, kind="train")
 
 
 async def train(
@@ -73,15 +82,28 @@ async def train(
     series, warnings = await asyncio.to_thread(prepare, checked)
     if place is not None:
         keep_job(checked, place)
+        lift_cancel(place)
     usable = [one for one in series if one.status not in (REFUSED, SHORT)]
     total = len(usable) * sum(_studied(checked, model) for model in checked.models)
     whole = await asyncio.to_thread(_whole_studies, checked, usable)
     training = Training(bus, checked, place, whole, progress or _silent, total)
-    rows = await asyncio.gather(*(_row(training, number, one) for number, one in enumerate(series)))
+    rows = await _all_or_none([_row(training, number, one) for number, one in enumerate(series)])
     results = reports.results(checked, list(rows), warnings)
     if place is not None:
         reports.write(results, place, checked)
     return results
+
+
+async def _all_or_none(work: list[Coroutine[Any, Any, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """What all of them return; the first that raises ends the others, and with them their tasks on the bus."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 async def train_series(bus: Bus, job: Job, series: Series) -> dict[str, Any]:
@@ -146,6 +168,7 @@ async def _row(training: Training, number: int, series: Series) -> dict[str, Any
             try:
                 models.append(await _model(training, number, model, series))
             except TaskError as failed:
+                check_not_cancelled(training.folder)
                 failures.append(f"{model}: {last_line(str(failed))}")
     return reports.row(series, models, training.job.metric, failures)
 
@@ -168,7 +191,9 @@ def _fixed(job: Job, model: str) -> dict[str, Any]:
 
 
 async def _forecast(training: Training, model: str, params: dict[str, Any], series: Series) -> dict[str, Any]:
-    options = training.bus.options(job=JOB, name=f"forecast {series.label}", idempotent=True, meta={"model": model})
+    options = training.bus.options(
+        job=training.name, name=f"forecast {series.label}", idempotent=True, meta={"model": model}
+    )
     arguments = (model, params, series.values, series.features, training.job.settings)
     found: dict[str, Any] = await value_of(await options.submit(f"{HOME}:run_forecast", *arguments))
     return found
@@ -177,7 +202,8 @@ async def _forecast(training: Training, model: str, params: dict[str, Any], seri
 async def _study(training: Training, number: int, model: str, series: Series) -> Study:
     job = training.job
     path = training.folder / "studies" / f"{number:05d}-{model.replace(':', '.')}.jsonl" if training.folder else None
-    if path is not None and path.exists() and path.stat().st_size:
+    resumed = path is not None and path.exists() and path.stat().st_size > 0
+    if resumed and path is not None:
         study = await asyncio.to_thread(Study.load, path)
     else:
         name = f"{series.key}/{model}"
@@ -190,26 +216,43 @@ async def _study(training: Training, number: int, model: str, series: Series) ->
             await _by_trials(training, study, model, series)
             return study
     if not study.done:
-        study = await _as_a_whole(training, study, model, series, path)
+        study = await _as_a_whole(training, study, model, series, path, resumed)
         training.count(finished(study) - before)
     return study
 
 
 async def _by_trials(training: Training, study: Study, model: str, series: Series) -> None:
-    options = training.bus.options(job=JOB, name=f"{model} {series.label}", max_losses=1, meta={"model": model})
+    options = training.bus.options(
+        job=training.name, name=f"{model} {series.label}", max_losses=1, meta={"model": model}
+    )
 
     async def run(trial: Trial) -> Told:
         arguments = (model, trial.values, series.values, series.features, training.job.settings)
-        return told(await value_of(await options.submit(f"{HOME}:run_trial", *arguments)))
+        own = options.options(key=key_of(study, trial))
+        return told(await value_of(await own.submit(f"{HOME}:run_trial", *arguments)))
 
-    await drive(study, run, training.job.parallel, lambda _study, _trial: training.count(1))
+    folder = training.folder
+    await drive(
+        study, run, training.job.parallel, lambda _study, _trial: training.count(1), lambda: check_not_cancelled(folder)
+    )
 
 
-async def _as_a_whole(training: Training, study: Study, model: str, series: Series, path: Path | None) -> Study:
-    options = training.bus.options(job=JOB, name=f"{model} {series.label}", idempotent=True, meta={"model": model})
+async def _as_a_whole(
+    training: Training, study: Study, model: str, series: Series, path: Path | None, resumed: bool
+) -> Study:
+    name = f"{model} {series.label}"
+    options = training.bus.options(job=training.name, name=name, idempotent=True, meta={"model": model})
     before = study.state()
     arguments = (model, before, series.values, series.features, training.job.settings)
-    state = await value_of(await options.submit(f"{HOME}:run_study", *arguments))
+    # Named, so that a trainer that comes back finds the task that its predecessor has submitted.
+    own = options.options(key=f"{study.id}/{finished(study)}")
+    try:
+        state = await value_of(await own.submit(f"{HOME}:run_study", *arguments))
+    except TaskCancelled:
+        check_not_cancelled(training.folder)
+        if not resumed:
+            raise
+        state = await value_of(await options.submit(f"{HOME}:run_study", *arguments))  # that one died with the trainer
     if path is not None:
         log = StudyLog(path)
         known = {json.dumps(record, sort_keys=True) for record in before}
