@@ -7,6 +7,7 @@
         TrainerError        what a person asked for cannot be done; the text names the place and what was expected
           UnknownName       a model, metric, distribution, engine or parameter that does not exist
           SeriesRefused     one series cannot be trained; the others go on
+      StudyBusy             another program runs the study
       StudyCancelled        somebody has cancelled the study; what was found is kept, and it can be gone on with
 """
 
@@ -38,6 +39,10 @@ class SeriesRefused(TrainerError):
     def __init__(self, status: str, reason: str) -> None:
         super().__init__(reason)
         self.status = status
+
+
+class StudyBusy(HeadwayError):
+    """Another program runs the study: two would ask everything twice."""
 
 
 class StudyCancelled(HeadwayError):

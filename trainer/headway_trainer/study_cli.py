@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headway.cli.failures import DONE
+from headway.cli.failures import DONE, CommandError
 from headway.cli.options import CONNECT_SECONDS, Choice, bus_options, epilog, json_option
 from headway.cli.output import Column, Table, note, print_json
 from headway_trainer.errors import TrainerError
@@ -261,7 +261,7 @@ def _tell_trial(loaded: Study, trial: Trial) -> None:
 def _print_best(loaded: Study) -> None:
     best = loaded.best
     if best is None:
-        raise TrainerError(f"every trial failed; the last: {loaded.trials[-1].reason}")
+        raise CommandError(f"every trial failed; the last: {loaded.trials[-1].reason}")
     click.echo(f"{len(loaded.trials)} trials; the best is {best.number}: loss {figure(best.loss)}")
     click.echo(values_text(best.values))
 

@@ -160,9 +160,9 @@ def test_a_study_is_drawn(url: str, tmp_path: Path, capsys: pytest.CaptureFixtur
     for name, begin in (("a.png", b"\x89PNG"), ("b.svg", b"<?xml"), ("c.html", b"<!doctype html>")):
         assert run(["plot", str(tmp_path / "one.jsonl"), "-o", str(tmp_path / "plots" / name)], study) == 0
         assert (tmp_path / "plots" / name).read_bytes().startswith(begin)
-    assert run(["plot", str(tmp_path / "one.jsonl"), "-o", "x.txt"], study) == 1
+    assert run(["plot", str(tmp_path / "one.jsonl"), "-o", "x.txt"], study) == 2
     assert "unknown form '.txt'" in capsys.readouterr().err
-    assert run(["plot", str(tmp_path / "empty.jsonl"), "-o", "x.png"], study) == 1
+    assert run(["plot", str(tmp_path / "empty.jsonl"), "-o", "x.png"], study) == 2
     assert "no trial has ended yet" in capsys.readouterr().err
     (tmp_path / "empty.jsonl").unlink()
     assert run(["plot", str(tmp_path), "-o", str(tmp_path / "all.html")], study) == 0
@@ -174,7 +174,7 @@ def test_a_study_is_drawn(url: str, tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_what_is_no_study_is_told(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "no.jsonl").write_text("{}\n")
     for verb in ("show", "cancel", "resume"):
-        assert run([verb, str(tmp_path / "no.jsonl"), *(["--bus", url] if verb != "show" else [])], study) == 1
+        assert run([verb, str(tmp_path / "no.jsonl"), *(["--bus", url] if verb != "show" else [])], study) == 2
         assert "not a study of format 1" in capsys.readouterr().err
-    assert run(["cancel", str(tmp_path), "--bus", url], study) == 1
+    assert run(["cancel", str(tmp_path), "--bus", url], study) == 2
     assert "it has no job.json" in capsys.readouterr().err

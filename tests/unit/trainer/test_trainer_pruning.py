@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from headway_trainer.errors import TrainerError, UnknownName
+from headway_trainer.errors import StudyBusy, TrainerError, UnknownName
 from headway_trainer.studies import Study
 from headway_trainer.studies.pruning import Asha, Median, Rival, Rule, parse_pruning
 
@@ -146,7 +146,7 @@ def test_only_one_program_runs_a_study(tmp_path: Path) -> None:
     path = tmp_path / "study.jsonl"
     with (
         Study(SPACE, engine="random", path=path),
-        pytest.raises(TrainerError, match="another program runs this study"),
+        pytest.raises(StudyBusy, match="another program runs this study"),
     ):
         Study.load(path)
     Study.load(path).close()

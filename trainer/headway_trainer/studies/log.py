@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import IO, Any
 
-from headway_trainer.errors import TrainerError
+from headway_trainer.errors import StudyBusy, TrainerError
 
 if sys.platform != "win32":
     import fcntl
@@ -21,7 +21,7 @@ if sys.platform != "win32":
 class StudyLog:
     """Appends to one file. Each record reaches the system before ``append`` returns: a killed process loses none.
 
-    Raises TrainerError if another program appends to it.
+    Raises StudyBusy if another program appends to it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,7 +30,7 @@ class StudyLog:
         self._stream: IO[bytes] = path.open("ab", buffering=0)
         if not _lock(self._stream.fileno()):
             self._stream.close()
-            raise TrainerError(f"{path}: another program runs this study; `headway study cancel` stops it")
+            raise StudyBusy(f"{path}: another program runs this study; `headway study cancel` stops it")
 
     def append(self, record: dict[str, Any]) -> None:
         self._stream.write(json.dumps(record, allow_nan=False).encode() + b"\n")
