@@ -266,7 +266,9 @@ def test_stop_interrupts_sync_and_async_code(hub: Hub, tmp_path: Path) -> None:
 def test_code_may_stop_in_its_own_way(hub: Hub, tmp_path: Path) -> None:
     begun = tmp_path / "begun"
     key = hub.call("runtime_tasks:stop_politely", str(begun))
-    hub.until(lambda: key in hub.started and begun.exists())  # the stop would otherwise come before the code that hears it
+    hub.until(
+        lambda: key in hub.started and begun.exists()
+    )  # the stop would otherwise come before the code that hears it
     hub.send(m.Stop([key]))
     assert value_of(hub, key) == "stopped"
 
