@@ -89,6 +89,7 @@ class Controller(Table, frozen=True):
     logs_per_task: Annotated[int, Meta(ge=0, le=100_000_000)] = 10_000
     strategy: Annotated[str, Meta(min_length=1, max_length=128)] = "headway_completion"
     predictor: Annotated[str, Meta(min_length=1, max_length=128)] = "learned"
+    lookup_table: str = ""
     fifo_queues: list[str] = []
     speculation: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.05
     missed_heartbeats: Annotated[int, Meta(ge=1, le=1000)] = 2

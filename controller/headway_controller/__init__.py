@@ -9,6 +9,7 @@
 ``audience``   clients: who waits for what, and the delivery of ends (pure)
 ``core``       the three together (pure): events and the time go in, effects come out
 ``views``      what is shown of tasks and runtimes
+``extensions`` strategies and predictors by name, a user's own among them
 ``placement``, ``estimates``  which runtime, and when
 ``store``      SQLite beside the core
 ``service``    the link, the timers, the store's thread: the only file that awaits

@@ -439,4 +439,6 @@ class Controller:
             "unstored": len(self._unstored.operations),
             "refusing": self.audience.refusing,
             "paused": self._paused,
+            "strategy": self.scheduler.binder.name,
+            "predictor": self.scheduler.switch.name,
         }

@@ -43,7 +43,8 @@ from headway_bus.records import ENDS, Blob, Code, JobInfo, Status, TaskInfo
 from headway_controller.checks import LARGEST, MAX_TEXT, find_fault
 from headway_controller.core import Controller
 from headway_controller.foresight import with_estimates
-from headway_controller.state import Bytes, Ended, Waiting, status_of
+from headway_controller.placement.explanation import of_estimate
+from headway_controller.state import Bytes, Ended, Queued, Waiting, status_of
 from headway_controller.store import Store, StoredTask, TaskFilter
 from headway_controller.store.protocol import UNFINISHED
 from headway_controller.values import pack_outcome
@@ -249,9 +250,10 @@ class Desk:
     async def _runtimes(self, ask: AskRuntimes) -> Answer:
         core, now = self._shell.core, self._shell.now()
         offset = core.life.wall_offset
+        planned = core.scheduler.planned(now)
         found = [
-            state_of_runtime(runtime, core.state, core.scheduler, now, offset)
-            for _, runtime in sorted(core.state.runtimes.items())
+            state_of_runtime(runtime, core.state, core.scheduler, planned.get(name, 0), now, offset)
+            for name, runtime in sorted(core.state.runtimes.items())
         ]
         return RuntimePage(ask.request, found), []
 
@@ -270,6 +272,7 @@ class Desk:
 
     async def _explain(self, ask: AskExplain) -> Answer:
         core = self._shell.core
+        story: dict[str, Any]
         task = core.state.tasks.get(ask.task)
         if task is None:
             stored = await self._stored(ask.task)
@@ -280,9 +283,17 @@ class Desk:
         if isinstance(task.state, Waiting):
             unmet = [text_of(parent) for parent in task.state.unmet]
             left = max(0.0, task.state.until - self._shell.now())
-            story: dict[str, Any] = {"state": "waiting", "why": task.state.why, "after": unmet, "seconds": left}
+            story = {"state": "waiting", "why": task.state.why, "after": unmet, "seconds": left}
             return Explained(ask.request, story), []
-        return Explained(ask.request, core.scheduler.explain(task.options, self._shell.now(), task.id)), []
+        story = core.scheduler.explain(task.options, self._shell.now(), task.id)
+        if isinstance(task.state, Queued):
+            # By its own place among those that wait: the scheduler's answer is that of one that comes now.
+            info = with_estimates(core, [info_of_task(task, core.life.wall_offset)], self._shell.now())[0]
+            if info.start_estimate is not None and info.end_estimate is not None:
+                story |= {"starts": of_estimate(info.start_estimate), "ends": of_estimate(info.end_estimate)}
+            if core.is_paused:
+                story["lacks"] = ["an operator has paused the giving out of work", *story.get("lacks", [])]
+        return Explained(ask.request, story), []
 
     async def _controller(self, ask: AskController) -> Answer:
         core, store = self._shell.core, self._shell.store

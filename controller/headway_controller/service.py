@@ -27,6 +27,7 @@ from headway_controller.core import Controller
 from headway_controller.desk import Desk
 from headway_controller.effects import Effect, Note, ReadOutcomes, Send, Write
 from headway_controller.estimates import LearnedPredictor
+from headway_controller.extensions import use_predictor, use_strategy
 from headway_controller.placement import Scheduler, Waits
 from headway_controller.store import Receipt, SaveState, StoredTask, open_store
 from headway_controller.usage import Quotas
@@ -45,7 +46,6 @@ BLOB_AGE = 3_600.0
 
 LEARNED_STATE = "learned"
 ROSTER_STATE = "runtimes"
-LEARNED = "learned"
 
 Result = TypeVar("Result")
 log = get_logger("headway.controller")
@@ -70,6 +70,7 @@ class ControllerService:
         speculation: float = 0.05,
         strategy: str = "",
         predictor: str = "",
+        lookup_table: str = "",
     ) -> None:
         self.instance = os.urandom(8)
         self._loop = asyncio.get_running_loop()
@@ -94,14 +95,14 @@ class ControllerService:
         self.core.copies.share = speculation
         try:
             if strategy:
-                self.core.scheduler.use_strategy(strategy)
-            if predictor and predictor != LEARNED:
-                self.core.scheduler.use_predictor(predictor)
+                use_strategy(self.core.scheduler, strategy)
+            use_predictor(self.core.scheduler, predictor, lookup_table)
         except ValueError as error:
             self.store.close()
             raise ConfigError(f"[controller] strategy or predictor: {error}") from None
         self._desk = Desk(self)
         self._verbs = Verbs(self, self._finish)
+        self._verbs.lookup_table = lookup_table
         self._retention = retention
         self._link: BusLink | None = None
         self._ticker: asyncio.TimerHandle | None = None
@@ -136,6 +137,7 @@ class ControllerService:
             speculation=own.speculation,
             strategy=own.strategy,
             predictor=own.predictor,
+            lookup_table=own.lookup_table,
         )
 
     def now(self) -> float:

@@ -21,6 +21,7 @@ from headway_bus.messages import (
 )
 from headway_bus.records import ENDS, Code
 from headway_controller.desk import Answer, Shell
+from headway_controller.extensions import use_predictor, use_strategy
 from headway_controller.state import Bytes
 from headway_controller.store import StoredTask, TaskFilter
 
@@ -35,6 +36,9 @@ class Verbs:
     def __init__(self, shell: Shell, finish: Callable[[], None]) -> None:
         self._shell = shell
         self._finish = finish
+        self.lookup_table = ""
+        """The file of the predictor of that name, where the verb names none."""
+
         self.answers: dict[type[Message], Callable[[str, Any, list[Bytes]], Awaitable[Answer | None]]] = {
             RetryTasks: self._retry,
             Purge: self._purge,
@@ -101,9 +105,12 @@ class Verbs:
             case "validate":
                 core.validate()
             case "strategy" | "predictor":
-                use = core.scheduler.use_strategy if ask.verb == "strategy" else core.scheduler.use_predictor
+                name = str(ask.arguments.get("name", ""))
                 try:
-                    use(str(ask.arguments.get("name", "")))
+                    if ask.verb == "strategy":
+                        use_strategy(core.scheduler, name)
+                    else:
+                        use_predictor(core.scheduler, name, str(ask.arguments.get("table", "")) or self.lookup_table)
                 except ValueError as error:
                     raise Refused(Code.INVALID, str(error)) from None
                 self._finish()

@@ -120,9 +120,9 @@ def outcome_of_stored(stored: StoredTask) -> Outcome | None:
 
 
 def state_of_runtime(
-    runtime: Runtime, state: ControllerState, scheduler: Scheduler, now: float, wall_offset: float
+    runtime: Runtime, state: ControllerState, scheduler: Scheduler, planned: int, now: float, wall_offset: float
 ) -> RuntimeState:
-    """A runtime with what it has at the moment."""
+    """A runtime with what it has at the moment. ``planned``: waiting tasks that would go there as things are."""
     held = [state.tasks.get(task_id) for task_id, _ in runtime.held]
     running = sum(task is not None and isinstance(task.state, Running) for task in held)
     used = sum(task.options.requirements.slots for task in held if task is not None and isinstance(task.state, Running))
@@ -135,7 +135,7 @@ def state_of_runtime(
         runtime.seen + wall_offset,
         running,
         len(held) - running,
-        0,
+        planned,
         max(0.0, runtime.info.slots - used) if runtime.state != "offline" else 0.0,
         runtime.succeeded,
         runtime.failed,

@@ -1,4 +1,4 @@
-"""The verbs that change something: ``cancel``, ``retry``, ``purge``, ``drain``, ``backup``."""
+"""The verbs that change something: ``cancel``, ``retry``, ``purge``, ``drain``, ``switch``, ``backup``."""
 
 from __future__ import annotations
 
@@ -87,6 +87,30 @@ def drain(bus: Client, runtime: str, resume: bool, as_json: bool) -> int:
         print_json({"runtime": runtime, "state": "online" if resume else "draining", "count": changed.count})
     else:
         click.echo(f"{runtime} {'takes work again' if resume else 'is draining'}")
+    return DONE
+
+
+@click.command(
+    epilog=epilog("headway switch strategy round_robin", "headway switch predictor lookup_table --table times.json")
+)
+@click.argument("what", type=click.Choice(["strategy", "predictor"]))
+@click.argument("name")
+@click.option("--table", type=click.Path(path_type=Path), help="The lookup table's file, on the controller's machine.")
+@json_option
+@on_bus
+def switch(bus: Client, what: str, name: str, table: Path | None, as_json: bool) -> int:
+    """Place or estimate tasks in another way.
+
+    What waits already is placed anew. It lasts until the controller is started again: then it is as its settings say.
+    A NAME that is not known is answered with those that are.
+    """
+    if table is not None and what == "strategy":
+        raise click.UsageError("--table belongs to the predictor lookup_table")
+    bus.control(what, name=name, table=str(table.absolute()) if table is not None else "")
+    if as_json:
+        print_json({what: name})
+    else:
+        click.echo(f"the {what} is {name}")
     return DONE
 
 

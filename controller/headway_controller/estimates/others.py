@@ -62,7 +62,7 @@ class Row:
             raise ValueError("neither expect nor the quantiles 0.25, 0.5 and 0.75 are given")
 
     def matches(self, target: str, meta: Mapping[str, Any]) -> bool:
-        if self.model_type != target:
+        if self.model_type not in (target, target.partition(":")[2]):  # "model:ocr" is what placement calls "ocr"
             return False
         return all(
             str(meta.get(f"model_{key}" if key == "name" else key, value)) == value for key, value in self.model.items()

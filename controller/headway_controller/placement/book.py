@@ -37,6 +37,7 @@ class Booking(NamedTuple):
     gpus: tuple[tuple[int, float], ...] = ()
     choice: Choice | None = None
     """Why here: what was expected of this runtime and of the runner-up."""
+    slots: float = 1.0
 
 
 class Book:
@@ -149,10 +150,8 @@ class Book:
         if not self.committed and not self.running:
             self.idle_since = now + self.delay
         if self.stock.slots >= TOLERANCE:
-            for turnaround in self.turnarounds:
-                if now > turnaround.refilled_by:
-                    turnaround.break_off()
-        booking = Booking(work, mean, variance, prediction.known, (), choice)
+            self._refill(now)
+        booking = Booking(work, mean, variance, prediction.known, (), choice, need.slots)
         if need.plain:
             self.stock.claim(need, len(tasks))
             self.committed.update(dict.fromkeys(tasks, booking))
@@ -163,6 +162,11 @@ class Book:
         self.committed_variance += variance * need.slots * len(tasks)
         if not prediction.known:
             self.unknown += len(tasks)
+
+    def _refill(self, now: float) -> None:
+        for turnaround in self.turnarounds:
+            if now > turnaround.refilled_by:
+                turnaround.break_off()
 
     def start(self, task: TaskId, started: float) -> bool:
         """It runs since then. False: it was not committed here."""
@@ -187,7 +191,7 @@ class Book:
                 return None
             booking = entry[0]
             self._remaining_changes += 1
-            slots = booking.work.demand.need.slots
+            slots = booking.slots
             self._remaining_mean -= booking.mean * slots
             if self.running:
                 self.running_slots -= slots
@@ -207,7 +211,7 @@ class Book:
         if self.recalled:
             self.recalled.discard(task)
         if self.committed:
-            slots = booking.work.demand.need.slots
+            slots = booking.slots
             self.committed_mean -= booking.mean * slots
             self.committed_variance -= booking.variance * slots
         else:  # an exact zero again: sums of floats drift
@@ -215,7 +219,7 @@ class Book:
         return booking
 
     def _add_running(self, task: TaskId, booking: Booking, started: float) -> None:
-        slots = booking.work.demand.need.slots
+        slots = booking.slots
         self.running[task] = (booking, started)
         self.running_slots += slots
         self.started_sum += started * slots
@@ -325,7 +329,7 @@ class Book:
         speed, seen = self.speed, now - self.delay
         for booking, started in running.values():
             left, spread = booking.work.prediction.remaining((seen - started) * speed)
-            slots = booking.work.demand.need.slots
+            slots = booking.slots
             mean += (left / speed - self.delay) * slots
             variance += spread / (speed * speed) * slots
         self._remaining_mean, self._remaining_variance = mean, variance
@@ -338,7 +342,7 @@ class Book:
     def validate(self) -> None:
         """Raises AssertionError when the book does not agree with itself."""
         held = [*self.committed.values(), *(entry[0] for entry in self.running.values())]
-        used = sum(booking.work.demand.need.slots for booking in held)
+        used = sum(booking.slots for booking in held)
         assert abs(self.stock.total_slots - used - self.stock.slots) < 1e-6, (
             f"{self.name}: slots are not what is booked"
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from headway_bus.records import Options, Requirements
+from headway_bus.records import Estimate, Options, Requirements
 from headway_controller.placement.credit import room
 
 if TYPE_CHECKING:
@@ -40,6 +40,10 @@ def of_held(book: Book, booking: Booking, running: bool) -> dict[str, Any]:
             f"{choice.second.name}, after {choice.second_end:.3g} s"
         )
     return story
+
+
+def of_estimate(estimate: Estimate) -> dict[str, Any]:
+    return {name: getattr(estimate, name) for name in estimate.__struct_fields__}
 
 
 def of_waiting(fleet: Fleet, catalogue: Catalogue, options: Options, work: Work, now: float) -> dict[str, Any]:

@@ -216,8 +216,10 @@ class Scheduler:
         ran = 0.0
         work: Work | None = None
         durations: list[float] = []
+        when = latest
         for place, (task, seconds) in enumerate(ended):
-            when = latest - ages[place] if ages else latest
+            if ages:
+                when = latest - ages[place]
             booking = book.end(task, when)
             if booking is None:
                 continue
@@ -228,7 +230,7 @@ class Scheduler:
                 ran = math.nan
                 if not seconds >= 0.0:
                     continue
-            ran += seconds * booking.work.demand.need.slots
+            ran += seconds * booking.slots
             if booking.work is not work:
                 self._learn(book, work, durations)
                 work, durations = booking.work, []
@@ -360,6 +362,11 @@ class Scheduler:
             return None
         return self._outlook.remaining(book, task, now)
 
+    def planned(self, now: float) -> dict[str, int]:
+        """How many of the waiting tasks would go to each runtime as things are: planned there, or dealt out to it."""
+        dealt = self._outlook.planned(now)
+        return {name: book.planned + dealt.get(book, (0,))[0] for name, book in self.fleet.books.items()}
+
     def queues(self, target: str, now: float) -> list[records.QueueState]:
         """Per runtime that may run the target (``""``: every runtime): the waiting time and what is ahead."""
         works = self.catalogue.works_of(target) if target else ()
@@ -381,7 +388,7 @@ class Scheduler:
         story = explanation.of_waiting(self.fleet, self.catalogue, options, work, now)
         runtime, start, end = self.waiting(options, now)
         story.update(strategy=self.binder.name, predictor=self.switch.name, runtime=runtime)
-        story.update(starts=_plain(start), ends=_plain(end))
+        story.update(starts=explanation.of_estimate(start), ends=explanation.of_estimate(end))
         planned = self.binder.plans.where.get(task) if task is not None else None
         if planned is not None:
             story.update(state="planned", runtime=planned.name)
@@ -413,7 +420,3 @@ class Scheduler:
 def bounded_delay(round_trip: float) -> float:
     """A round trip that can be reckoned with, in seconds."""
     return min(max(round_trip, 0.0), 60.0) if math.isfinite(round_trip) else 0.0
-
-
-def _plain(estimate: records.Estimate) -> dict[str, Any]:
-    return {name: getattr(estimate, name) for name in estimate.__struct_fields__}
