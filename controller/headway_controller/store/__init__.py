@@ -17,6 +17,7 @@ the same operations may be written again. Receipts come in the order of the writ
 ``writer``        the thread that commits
 ``apply``, ``bulk``, ``schema``  operations into SQL, many rows in one statement, the tables and their migrations
 ``reads``, ``listing``  rows into records
+``temporary``     where those go that shall not be kept: a folder that goes away with its owner
 ``database``, ``lock``, ``words``  files and connections, who holds them, errors in words
 ``blobs``         large values in files; one that is written as bytes, from 256 KiB on, comes back as a ``Blob``
 ``health``        check, examine and backup

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 import threading
 from collections.abc import Container, Iterator
 from pathlib import Path
 
 from headway_bus.errors import StoreError
 from headway_bus.records import Blob
+from headway_controller.store.temporary import TemporaryFolder
 from headway_controller.store.words import explain
 
 HASH_BYTES = 32
@@ -33,8 +33,11 @@ class BlobFolder:
 
     def __init__(self, folder: Path | None, flush: bool = False) -> None:
         """``folder`` None: a private temporary one, removed on close. ``flush``: survive a loss of power."""
-        self._temporary = folder is None
-        self.folder = Path(tempfile.mkdtemp(prefix="headway-blobs-")) if folder is None else folder
+        self._temporary: TemporaryFolder | None = None
+        if folder is None:
+            self._temporary = TemporaryFolder()
+            folder = self._temporary.path
+        self.folder = folder
         self._flush = flush
         # A part is appended and a blob deleted under the lock of its hash, so that none goes while it is asked about.
         self._locks = [threading.RLock() for _ in range(_STRIPES)]
@@ -153,8 +156,8 @@ class BlobFolder:
         return len(sizes), sum(sizes)
 
     def close(self) -> None:
-        if self._temporary:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if self._temporary is not None:
+            self._temporary.remove()
 
     def _put_part(self, blob: Blob, path: Path, offset: int, data: bytes) -> int:
         if path.exists():
