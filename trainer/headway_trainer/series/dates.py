@@ -113,6 +113,8 @@ def regular(times: Moments, step: Step) -> Moments:
 
 def parse_all(texts: Sequence[str], date_format: str) -> tuple[Moments, list[int]]:
     """Each text's moment, and the indexes of those that are none."""
+    if not date_format and (usual := _usual(texts)) is not None:
+        return usual, []
     moments, wrong = np.empty(len(texts), dtype="datetime64[s]"), []
     for index, text in enumerate(texts):
         try:
@@ -121,3 +123,16 @@ def parse_all(texts: Sequence[str], date_format: str) -> tuple[Moments, list[int
             moments[index] = np.datetime64("NaT")
             wrong.append(index)
     return moments, wrong
+
+
+USUAL = re.compile(r"\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d(?::\d\d)?)?")
+
+
+def _usual(texts: Sequence[str]) -> Moments | None:
+    """All moments at once, ten times as fast, if all are of the usual forms of ISO 8601, without zone or fraction."""
+    if not all(map(USUAL.fullmatch, texts)):
+        return None
+    try:
+        return np.array(texts, dtype="datetime64[s]")
+    except ValueError:
+        return None

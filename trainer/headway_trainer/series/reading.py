@@ -12,11 +12,11 @@ from headway_trainer.series.record import Columns, Policies, Series
 from headway_trainer.series.repair import repair
 from headway_trainer.series.table import read_table
 
-SUFFIXES = (".csv", ".csv.gz")
+SUFFIXES = (".csv", ".csv.gz", ".parquet")
 
 
 def read_series(path: str | Path, columns: Columns, policies: Policies | None = None) -> list[Series]:
-    """All series of a csv or csv.gz file, in the order of their first rows, refused ones included.
+    """All series of a csv, csv.gz or parquet file, in the order of their first rows, refused ones included.
 
     Raises TrainerError, with row and text, for what cannot be read at all.
     """

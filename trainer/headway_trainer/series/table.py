@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from headway_trainer.errors import TrainerError
 from headway_trainer.series.dates import Moments, parse_all
+from headway_trainer.series.parquet import FIRST_ROW as PARQUET_FIRST
+from headway_trainer.series.parquet import SUFFIX as PARQUET
+from headway_trainer.series.parquet import parquet_frame, parquet_header
 from headway_trainer.series.record import Array, Column, Columns
 
 MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"]
@@ -34,6 +37,8 @@ class Table:
 
 def header(path: Path) -> list[str]:
     """The names of the columns; one without a name is ``Unknown-<index>``. Raises TrainerError."""
+    if path.suffix == PARQUET:
+        return parquet_header(path)
     try:
         with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as stream:
             names = next(csv.reader(stream), [])
@@ -65,7 +70,8 @@ def read_table(path: Path, columns: Columns) -> Table:
     numeric = [position(path, names, one) for one in (columns.target, *columns.features)]
     if len({*group, time, *numeric}) < len(group) + 1 + len(numeric):
         raise TrainerError(f"{path}: a column is given two parts among group, time, target and features")
-    frame = _frame(path, names, [*group, time], numeric)
+    read = parquet_frame if path.suffix == PARQUET else _frame
+    frame = read(path, names, [*group, time], numeric)
     if not len(frame):
         raise TrainerError(f"{path}: there is no row below the header")
     times = _times(path, names[time], frame[time], columns.date_format)
@@ -109,13 +115,19 @@ def _complain(path: Path, names: list[str], plain: Any, numeric: list[int]) -> N
 
 
 def _times(path: Path, name: str, column: Any, date_format: str) -> Moments:
+    if column.dtype.kind == "M":
+        if column.isna().any():
+            raise TrainerError(f"{path}, row {int(column.isna().argmax()) + PARQUET_FIRST}: no date in column {name!r}")
+        stored: Moments = column.to_numpy().astype("datetime64[s]")
+        return stored
     texts, codes = [str(one) for one in column.cat.categories], column.cat.codes.to_numpy()
     moments, wrong = parse_all(texts, date_format)
     if wrong or (codes < 0).any():
         row = int(np.flatnonzero(np.isin(codes, [*wrong, -1]))[0])
         text = texts[codes[row]] if codes[row] >= 0 else ""
+        first = PARQUET_FIRST if path.suffix == PARQUET else FIRST_ROW
         expected = f"a date of the form {date_format!r}" if date_format else "an ISO date; if it has a form, give it"
-        raise TrainerError(f"{path}, row {row + FIRST_ROW}: {text!r} in column {name!r} is not {expected}")
+        raise TrainerError(f"{path}, row {row + first}: {text!r} in column {name!r} is not {expected}")
     found: Moments = moments[codes]
     return found
 
