@@ -116,6 +116,16 @@ def test_features_that_add_up_to_the_target_are_found() -> None:
     assert bike("temp", "hum", "casual") == []
 
 
+def test_a_feature_that_is_tomorrows_value_is_found(tmp_path: Path) -> None:
+    y = np.random.default_rng(5).normal(size=40).cumsum()
+    lines = [f"a,2024-01-{day + 1:02d},{y[day]},{2 * y[day + 1] + 1},{day % 7}" for day in range(31)]
+    path = tmp_path / "ahead.csv"
+    path.write_text("\n".join(["sku,date,y,plan,weekday", *lines]))
+    columns = Columns("y", "date", ("sku",), ("plan", "weekday"))
+    [told] = check_leaks(read_series(path, columns), ["plan", "weekday"])
+    assert told == "the target is a weighted sum of plan: one step before, so they know what comes"
+
+
 def test_folds_expand_and_end_with_the_series() -> None:
     assert rolling_folds(100, 10, 3) == [(70, 80), (80, 90), (90, 100)]
     assert rolling_folds(25, 10, 3) == [(15, 25)]

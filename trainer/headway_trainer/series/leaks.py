@@ -1,4 +1,4 @@
-"""Features that already know the answer: the target is a weighted sum of them.
+"""Features that already know the answer: the target is a weighted sum of them, of the same moment or of the one before.
 
 Counts by kind that add up to the total are the usual case. Such a feature is not known when the forecast is made, and a
 model that is given it looks perfect until it is used.
@@ -19,16 +19,28 @@ EXACT = 1e-9
 def check_leaks(series: Sequence[Series], names: Sequence[str]) -> list[str]:
     """A sentence for each set of features that gives the target away; none if all is well."""
     usable = [one for one in series if one.status != REFUSED and one.features is not None]
-    if not usable:
-        return []
-    target = np.concatenate([one.values for one in usable])
-    features = np.concatenate([one.features for one in usable if one.features is not None])
+    found = []
+    for told, ahead in (("they are not known before it", 0), ("one step before, so they know what comes", 1)):
+        pairs = [_pair(one, ahead) for one in usable]
+        guilty = _guilty(np.concatenate([y for y, _ in pairs]), np.concatenate([x for _, x in pairs])) if pairs else []
+        if guilty:
+            found.append(f"the target is a weighted sum of {' and '.join(names[one] for one in guilty)}: {told}")
+    return found
+
+
+def _pair(one: Series, ahead: int) -> tuple[Array, Array]:
+    """The target, and the features of the row that lies ``ahead`` steps before."""
+    features = np.empty((0, 0)) if one.features is None else one.features
+    return one.values[ahead:], features[: len(features) - ahead]
+
+
+def _guilty(target: Array, features: Array) -> list[int]:
+    """The features without which the target is not explained; none if it is not explained with all of them."""
     if len(target) < 2 * features.shape[1] + 3 or not _explained(target, features):
         return []
-    guilty = [index for index in range(features.shape[1]) if not _explained(target, np.delete(features, index, axis=1))]
+    needed = [index for index in range(features.shape[1]) if not _explained(target, np.delete(features, index, axis=1))]
     # Where two features say the same, neither alone is needed, so none would be named: then all are.
-    told = [names[index] for index in guilty] or list(names)
-    return [f"the target is a weighted sum of {' and '.join(told)}: they are not known before it"]
+    return needed or list(range(features.shape[1]))
 
 
 def _explained(target: Array, features: Array) -> bool:
