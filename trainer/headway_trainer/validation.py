@@ -94,7 +94,7 @@ def validate(
         ahead = None if features is None else np.repeat(features[cut - 1 : cut], end - cut, axis=0)
         predicted = kind(**params).fit(y[:cut], known).predict(end - cut, ahead)
         _must_be_finite(model, predicted)
-        found.append(Fold(cut, [float(value) for value in predicted]))
+        found.append(Fold(cut, predicted.tolist()))
         scores.append(metrics.evaluate(names, y[cut:end], predicted, y[:cut], season))
     return Validation(_means(names, scores), found, sorted({one for score in scores for one in score.warnings}))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import math
+
 import numpy as np
 
 from headway_trainer.models.base import SEASON, Array, Model, State, latest_n
@@ -115,15 +118,25 @@ class LinearFit(Model):
 
     def learn(self, y: Array, features: Array | None) -> State:
         seen = y[-self.params["latest_n"] :]
-        times = np.arange(1.0 - len(seen), 1.0)  # 0 is the last value, so step h of the forecast is time h
-        centred = times - times.mean()
-        spread = float(centred @ centred)
-        slope = float(centred @ (seen - seen.mean())) / spread if spread else 0.0
-        level = float(seen.mean()) - slope * float(times.mean())
-        residuals = seen - (level + slope * times)
-        return {"line": np.array([level + self.params["add_std_factor"] * residuals.std(), slope])}
+        centred, spread = _times(len(seen))
+        mean = float(seen.sum()) / len(seen)
+        slope = float(centred @ seen) / spread if spread else 0.0
+        level = mean + slope * centred[-1]  # at the last value, so that step h of the forecast is h slopes more
+        residuals = seen - (mean + slope * centred)
+        return {
+            "line": np.array(
+                [level + self.params["add_std_factor"] * math.sqrt(residuals @ residuals / len(seen)), slope]
+            )
+        }
 
     def forecast(self, state: State, horizon: int, features: Array | None) -> Array:
         level, slope = state["line"]
         line: Array = level + slope * np.arange(1.0, horizon + 1)
         return line
+
+
+@functools.cache
+def _times(count: int) -> tuple[Array, float]:
+    """Moments around their mean, and the sum of their squares. A search asks for the same few counts thousands of times."""
+    centred = np.arange(float(count)) - (count - 1) / 2
+    return centred, float(centred @ centred)
