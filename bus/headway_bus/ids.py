@@ -57,6 +57,11 @@ def named_task_id(name: str, namespace: str = "") -> TaskId:
         return TaskId(hashlib.blake2b(f"{namespace}\0{name}".encode(), digest_size=ID_BYTES).digest())
 
 
+def part_task_id(union: TaskId, run: int, number: int, edge: str) -> TaskId:
+    """The id of a union's part on that edge in that round; ``run`` counts how often the union was run."""
+    return named_task_id(f"{text_of(union)} {run} {number} {edge}", "union")
+
+
 def text_of(task: TaskId | bytes) -> str:
     """The id as a person sees it: 26 characters, the random part first."""
     return _encode(task[TIME_BYTES:], RANDOM_CHARACTERS) + _encode(

@@ -141,6 +141,31 @@ class File(Record, frozen=True):
     content: Blob
 
 
+class Union(Record, frozen=True):
+    """What makes a task a union: one attempt on every runtime that matches, and what becomes of their results."""
+
+    edges: str  # a selector (:mod:`headway_bus.selector`) over names and labels
+    merge: str = ""  # the function that makes one value of a list of values; empty: they are not merged
+    quorum: float = 1.0  # share of the edges whose success is enough
+    deadline: float = 0.0  # seconds of a round; 0: none
+    late: str = "collect"  # once the quorum is there: "collect" the others until the deadline, or "drop" them
+    rounds: int = 1
+    feeds: bool = False  # the first argument of the next round is the merged value of this one
+    associative: bool = (
+        False  # merge([merge([a, b]), c]) is merge([a, b, c]): values are merged while others still come
+    )
+    least: int = 1  # edges that must be there before a round begins
+    merge_labels: dict[str, str] = {}  # of the runtimes that may merge
+
+
+class Part(Record, frozen=True):
+    """That a task is a part of a union. Only the controller makes such tasks."""
+
+    union: TaskId
+    round: int
+    edge: str  # its runtime; empty: it is a merge
+
+
 class Options(Record, frozen=True):
     """Everything about a task but its id and arguments; one record is shared by all the tasks of a ``map``."""
 
@@ -167,6 +192,8 @@ class Options(Record, frozen=True):
     output_limit: int = 0  # bytes of output kept per attempt; 0: as the runtime is set
     key: str = ""  # the caller's own name of the task, if its id was made from one
     namespace: str = ""  # whose it is; the controller sets it by the sender's key, and refuses another
+    union: Union | None = None
+    part: Part | None = None
 
 
 class ErrorInfo(Record, frozen=True):

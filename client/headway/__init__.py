@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from headway.in_task import context, log, metric, params, progress
     from headway.private_bus import local
     from headway.task import Prediction, Task
+    from headway.union import EdgeOutcome, Union, UnionResult
     from headway.waiting import as_completed, gather, wait
     from headway_bus.errors import (
         BusError,
@@ -101,6 +102,7 @@ _HOMES = {
     "headway.executor": ("Executor",),
     "headway.private_bus": ("local",),
     "headway.task": ("Prediction", "Task"),
+    "headway.union": ("EdgeOutcome", "Union", "UnionResult"),
     "headway.waiting": ("as_completed", "gather", "wait"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -116,6 +118,7 @@ __all__ = [
     "ClientTask",
     "ConfigError",
     "ConsoleCallback",
+    "EdgeOutcome",
     "ErrorInfo",
     "Estimate",
     "Executor",
@@ -142,6 +145,8 @@ __all__ = [
     "TaskInfo",
     "TaskLost",
     "TooLarge",
+    "Union",
+    "UnionResult",
     "as_completed",
     "connect",
     "context",

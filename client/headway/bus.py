@@ -17,6 +17,7 @@ from headway.parcels import MESSAGE_BYTES, make_unit
 from headway.places import Place, find_place
 from headway.questions import Questions
 from headway.task import Prediction, Task
+from headway.union import Union, check_union
 from headway_bus import ids, messages
 from headway_bus.ids import TaskId
 from headway_bus.records import Blob, File, Kind, Options
@@ -106,6 +107,29 @@ class Bus(Questions):
         """Submit a call of a model that a runtime serves."""
         caller = self._caller
         return await self._submit(caller.other(Kind.MODEL, name), caller.encode(name, args, kwargs))
+
+    async def union(
+        self,
+        target: Target,
+        /,
+        *args: Any,
+        merge: Target | None = None,
+        rounds: int | None = None,
+        initial: Any = None,
+        **kwargs: Any,
+    ) -> Union:
+        """Submit ``target(*args, **kwargs)`` to every runtime that the option ``edges`` selects, as one task.
+
+        ``merge``: a function of the list of values, whose value is the union's ``merged``. With ``rounds`` the target is
+        called as ``target(value, *args, …)``: ``initial`` in the first round, the merged value of the round before in the
+        others. The options ``quorum``, ``deadline``, ``late``, ``least_edges`` and ``associative`` are in docs/union.md.
+        """
+        caller = self._caller.for_union(merge, rounds)
+        if rounds is not None:
+            args = (initial, *args)
+        record = caller.call(target)
+        check_union(record)
+        return Union(await self._submit(record, caller.encode(target, args, kwargs)))
 
     async def map(self, target: Target, /, *iterables: Iterable[Any], chunksize: int | None = None) -> list[Task]:
         """Submit ``target(*row)`` for each row of the zipped iterables; the tasks in their order, when all are stored.

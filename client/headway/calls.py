@@ -40,6 +40,13 @@ class Caller:
     def with_(self, given: Mapping[str, object]) -> Caller:
         return Caller(self.choice.with_(given), self.limit)
 
+    def for_union(self, merge: Target | None, rounds: int | None) -> Caller:
+        """The same with the merge and the rounds of a union, as far as they are given; rounds feed one another."""
+        given: dict[str, object] = {"merge": merge} if merge is not None else {}
+        if rounds is not None:
+            given |= {"rounds": rounds, "feeds": rounds > 1}
+        return self.with_(given)
+
     def call(self, target: Target) -> Options:
         """The record for calls of this target. Raises ValueError or TypeError if it cannot be named."""
         try:

@@ -12,6 +12,7 @@ from headway.blobs import store
 from headway.bus import MAP_UNACCEPTED, Bus
 from headway.calls import Caller, Files, Target, chunks, command_extras, command_line, script_files
 from headway.client_task import ClientTask
+from headway.client_union import ClientUnion
 from headway.connection import ASK_PATIENCE, FLUSH_PATIENCE
 from headway.engine import Accepting, Engine, awaited
 from headway.options import NONE_CHOSEN
@@ -20,6 +21,7 @@ from headway.places import find_place
 from headway.questions import CHANGE_PATIENCE
 from headway.subscription import Subscription
 from headway.task import Prediction
+from headway.union import check_union
 from headway_bus import ids, messages
 from headway_bus.records import Blob, File, JobInfo, Kind, Options, QueueState, RuntimeState, TaskInfo
 
@@ -137,6 +139,29 @@ class Client:
     def model(self, name: str, /, *args: Any, **kwargs: Any) -> ClientTask:
         """Submit a call of a model that a runtime serves."""
         return self._submit(self._caller.other(Kind.MODEL, name), self._caller.encode(name, args, kwargs))
+
+    def union(
+        self,
+        target: Target,
+        /,
+        *args: Any,
+        merge: Target | None = None,
+        rounds: int | None = None,
+        initial: Any = None,
+        **kwargs: Any,
+    ) -> ClientUnion:
+        """Submit ``target(*args, **kwargs)`` to every runtime that the option ``edges`` selects, as one task.
+
+        ``merge``: a function of the list of values, whose value is the union's ``merged``. With ``rounds`` the target is
+        called as ``target(value, *args, …)``: ``initial`` in the first round, the merged value of the round before in the
+        others. The options ``quorum``, ``deadline``, ``late``, ``least_edges`` and ``associative`` are in docs/union.md.
+        """
+        caller = self._caller.for_union(merge, rounds)
+        if rounds is not None:
+            args = (initial, *args)
+        record = caller.call(target)
+        check_union(record)
+        return ClientUnion(self._submit(record, caller.encode(target, args, kwargs)), self._engine)
 
     def map(self, target: Target, /, *iterables: Iterable[Any], chunksize: int | None = None) -> list[ClientTask]:
         """Submit ``target(*row)`` for each row of the zipped iterables; the tasks in their order, when all are stored.

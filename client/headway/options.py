@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from headway.targets import target_of
 from headway_bus.ids import ID_BYTES, TaskId, parse_task_id
-from headway_bus.records import File, Kind, Options, Requirements, Retry
+from headway_bus.records import File, Kind, Options, Requirements, Retry, Union
+from headway_bus.selector import SelectorError, parse
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", re.IGNORECASE)
@@ -166,6 +168,31 @@ def _exceptions(name: str, value: object) -> list[str]:
     return names
 
 
+def _selector(name: str, value: object) -> str:
+    text = _text(name, value)
+    try:
+        parse(text)
+    except SelectorError as error:
+        raise ValueError(f"option {name}={value!r}: {error}") from None
+    return text
+
+
+def _merge(name: str, value: object) -> str:
+    if isinstance(value, str) or callable(value):
+        try:
+            return target_of(value)
+        except ValueError as error:
+            raise ValueError(f"option {name}: {error}") from None
+    raise _wrong(name, value, "a function of a list of values, or its import path")
+
+
+def _share(name: str, value: object) -> float:
+    share = _number(name, value, "a share above 0, at most 1")
+    if not 0 < share <= 1:
+        raise ValueError(f"option {name}={value!r}: expected a share above 0, at most 1")
+    return share
+
+
 def _callback(name: str, value: object) -> Callable[[Any], object] | None:
     if value is not None and not callable(value):
         raise _wrong(name, value, "a function that takes a log record")
@@ -209,9 +236,23 @@ _DIRECT: dict[str, Check] = {
     "output_limit": _size,
     "key": _text,
 }
+_UNION: dict[str, tuple[str, Check]] = {
+    "edges": ("edges", _selector),
+    "merge": ("merge", _merge),
+    "quorum": ("quorum", _share),
+    "deadline": ("deadline", _seconds),
+    "late": ("late", _one_of("collect", "drop")),
+    "rounds": ("rounds", _count),
+    "feeds": ("feeds", _flag),
+    "associative": ("associative", _flag),
+    "least_edges": ("least", _count),
+    "merge_labels": ("merge_labels", _labels),
+}
 _HERE: dict[str, Check] = {"on_log": _callback, "submit_timeout": _seconds_or_none}
 
-CHECKS: dict[str, Check] = {name: check for name, (_field, check) in (_REQUIREMENTS | _RETRY).items()} | _DIRECT | _HERE
+CHECKS: dict[str, Check] = (
+    {name: check for name, (_field, check) in (_REQUIREMENTS | _RETRY | _UNION).items()} | _DIRECT | _HERE
+)
 """Every option there is, and what looks at its value."""
 
 
@@ -254,9 +295,18 @@ class Choice:
         values = self.values
         needs = {field: values[name] for name, (field, _) in _REQUIREMENTS.items() if name in values}
         retry = {field: values[name] for name, (field, _) in _RETRY.items() if name in values}
+        plan = {field: values[name] for name, (field, _) in _UNION.items() if name in values}
+        if plan and "edges" not in plan:
+            raise ValueError(f"option {next(iter(plan))}: it is of a union; say on which runtimes, with edges=…")
         direct = {name: values[name] for name in _DIRECT if name in values}
         return Options(
-            kind, target, requirements=Requirements(**needs), retry=Retry(**retry), files=list(files or ()), **direct
+            kind,
+            target,
+            requirements=Requirements(**needs),
+            retry=Retry(**retry),
+            files=list(files or ()),
+            union=Union(**plan) if plan else None,
+            **direct,
         )
 
 

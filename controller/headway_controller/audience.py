@@ -43,6 +43,7 @@ from headway_controller.state import (
 )
 from headway_controller.store.protocol import NewTasks
 from headway_controller.turn import Turn
+from headway_controller.unions import Unions
 from headway_controller.usage import Quotas
 from headway_controller.values import INLINE_BYTES, pack_outcome, size_of, unpack_value
 
@@ -66,6 +67,7 @@ class Audience:
         scheduler: Scheduler,
         life: Life,
         fleet: Fleet,
+        unions: Unions,
         quotas: Quotas,
         payload_limit: int,
     ) -> None:
@@ -74,6 +76,7 @@ class Audience:
         self.scheduler = scheduler
         self.life = life
         self.fleet = fleet
+        self.unions = unions
         self.quotas = quotas
         self.payload_limit = payload_limit
         self.refusing = ""
@@ -97,7 +100,7 @@ class Audience:
         admitted: list[Task] = []
         options = self.life.intern(message.groups[0].options) if message.groups else None
         runtime, starts = "", None
-        if options is not None:
+        if options is not None and options.union is None:
             runtime, starts = self.scheduler.start(options, now, owner=owner_of(name))
         for group in message.groups:
             new, old = self._admit_group(name, group, message, frames, now)
@@ -362,6 +365,8 @@ class Audience:
         tasks = [
             task for task in reversed({task.id: task for task in tasks}.values()) if not isinstance(task.state, Ended)
         ]
+        for union in [task for task in tasks if task.options.union is not None]:
+            tasks += [part for part in self.unions.cancel(union, now) if part not in tasks]
         to_stop = [task for task in tasks if not self.life.cancel(task, now)]
         self.fleet.assignments.stop(to_stop, "cancelled")
         pending = PendingCancel(name, message.request, {task.id for task in to_stop}, len(tasks), refused)
@@ -390,6 +395,8 @@ class Audience:
                 self._answer_cancel(pending)
 
     def _answer_cancel(self, pending: PendingCancel) -> None:
+        if not pending.client:
+            return  # it was the controller's own wish
         self.turn.due.replies.append((pending.client, Changed(pending.request, pending.count, pending.refused)))
 
     def on_drain(self, name: str, message: DrainRuntime, now: float) -> None:

@@ -19,12 +19,14 @@ from headway_bus.records import (
     RuntimeInfo,
     Started,
 )
+from headway_bus.selector import SelectorError, parse
 
 MAX_TEXT = 1_000
 MAX_TARGET = 100_000  # a shell line may be long
 MAX_META = 1_000
 MAX_META_TEXT = 1_000
 MAX_DEPENDENCIES = 100_000
+MAX_ROUNDS = 100_000
 LARGEST = 2**53
 """The largest count that every language's numbers hold, and every store's."""
 
@@ -45,7 +47,12 @@ def find_fault(options: Options) -> str:
             return f"{field}: {len(text)} characters, at most {MAX_TEXT} are kept"
     if options.kind == Kind.CALL and not options.by_value and not _is_import_path(options.target):
         return f"target: {options.target[:80]!r} is not an import path; expected package.module:function"
-    return _find_number_fault(options) or _find_dependency_fault(options) or _find_meta_fault(options)
+    return (
+        _find_number_fault(options)
+        or _find_dependency_fault(options)
+        or _find_meta_fault(options)
+        or _find_union_fault(options)
+    )
 
 
 def _is_import_path(target: str) -> bool:
@@ -93,6 +100,35 @@ def _find_dependency_fault(options: Options) -> str:
         return f"after_count: {options.after_count!r}; expected 'all' or 'any'"
     if options.after_end not in ("success", "always"):
         return f"after_end: {options.after_end!r}; expected 'success' or 'always'"
+    return ""
+
+
+def _find_union_fault(options: Options) -> str:
+    plan = options.union
+    if options.part is not None:
+        return "part: only the controller makes the parts of a union"
+    if plan is None:
+        return ""
+    try:
+        parse(plan.edges)
+    except SelectorError as error:
+        return f"edges: {error}"
+    if plan.merge and not _is_import_path(plan.merge):
+        return f"merge: {plan.merge[:80]!r} is not an import path; expected package.module:function"
+    if not 0 < plan.quorum <= 1:
+        return f"quorum: {plan.quorum!r}; expected a share above 0, at most 1"
+    if not 0 <= plan.deadline <= LONGEST:
+        return f"deadline: {plan.deadline!r} s; expected 0 to {LONGEST:.0f}"
+    if plan.late not in ("collect", "drop"):
+        return f"late: {plan.late!r}; expected 'collect' or 'drop'"
+    if not 1 <= plan.rounds <= MAX_ROUNDS or not 1 <= plan.least <= MAX_ROUNDS:
+        return f"rounds: {plan.rounds} of at least {plan.least} edges; expected 1 to {MAX_ROUNDS} of each"
+    if plan.feeds and not plan.merge:
+        return "rounds: what one round is fed with is the merged value of the one before; name a merge"
+    if options.by_value:
+        return (
+            "by_value: a union's values are merged by the controller's tasks, which take no pickle; name an import path"
+        )
     return ""
 
 

@@ -34,14 +34,15 @@ from headway_bus.session import LAST_RETRY
 from headway_controller.assignments import Assignments
 from headway_controller.audience import Audience
 from headway_controller.copies import Copies
-from headway_controller.effects import Effect, ReadOutcomes
+from headway_controller.effects import Effect, Join, ReadOutcomes
 from headway_controller.fleet import LATE, Fleet
 from headway_controller.life import Life
 from headway_controller.placement import Scheduler
 from headway_controller.reports import Reports
-from headway_controller.state import Assigned, ControllerState, Ended, Running, Task
+from headway_controller.state import Assigned, ControllerState, Ended, Running, Task, Value
 from headway_controller.store.protocol import DropTasks, EndTask, NewTasks, SaveState, StoredTask, UpdateTask
 from headway_controller.turn import FollowUp, Turn
+from headway_controller.unions import Unions
 from headway_controller.usage import Quotas
 
 PROBE_STATE = "probe"
@@ -89,7 +90,10 @@ class Controller:
             heartbeat,
             missed_heartbeats,
         )
-        self.audience = Audience(self.state, self.turn, scheduler, self.life, self.fleet, quotas, payload_limit)
+        self.unions = Unions(self.state, self.turn, scheduler, self.life, self.assignments)
+        self.audience = Audience(
+            self.state, self.turn, scheduler, self.life, self.fleet, self.unions, quotas, payload_limit
+        )
         self.heartbeat = heartbeat
         self._unstored = FollowUp()
         self._store_retry_at = 0.0
@@ -133,6 +137,7 @@ class Controller:
         """The end of a wake-up: place what can be placed, and give out all that has gathered."""
         if self.state.cancels:
             self.audience.check_cancels()
+        self.unions.step(self.fleet.roster, now)
         if not self._paused:
             self.assignments.dispatch(now)
         self.news.finish()
@@ -188,8 +193,7 @@ class Controller:
     def next_time(self) -> float | None:
         """When ``on_time`` has something to do, if that is known."""
         times = [self._store_retry_at] if self._owes_a_write() else []
-        if (timer := self.life.next_time()) is not None:
-            times.append(timer)
+        times += [timer for timer in (self.life.next_time(), self.unions.next_time()) if timer is not None]
         return min(times, default=None)
 
     def pause(self, paused: bool) -> None:
@@ -259,6 +263,7 @@ class Controller:
         tasks = self.state.tasks
         # Not those that were taken back meanwhile, because their submission could not be stored.
         ended = [task for task in follow.ended if isinstance(task.state, Ended) and tasks.get(task.id) is task]
+        self.unions.on_ended_stored(ended)
         self.audience.on_ended_stored(ended, now)
         for (runtime, instance), batches in follow.settled.items():
             self.reports.settle(runtime, instance, batches)
@@ -293,7 +298,10 @@ class Controller:
                 kept.new.append(tasks)
                 kept.known.append(there)
         # Ends and updates of tasks that were accepted before are kept, and so are their reports on the runtimes.
-        kept.operations += [each for each in follow.operations if not isinstance(each, NewTasks)]
+        # So are the parts of unions, which nobody but this controller submits.
+        kept.operations += [
+            each for each in follow.operations if not isinstance(each, NewTasks) or each.options.part is not None
+        ]
         live = self.state.tasks
         kept.ended += [task for task in follow.ended if live.get(task.id) is task]
         # Nothing of what was taken back: it may be submitted once more, and must not then end by what was kept here.
@@ -358,6 +366,10 @@ class Controller:
         """The answer to a ``ReadOutcomes``."""
         self.audience.on_outcomes(name, outcomes, missing, now)
 
+    def on_joined(self, join: Join, payload: Value, count: int, error: str, now: float) -> None:
+        """The answer to a ``Join``."""
+        self.unions.on_joined(join, payload, count, error, now)
+
     def restore(
         self,
         stored: Sequence[StoredTask],
@@ -365,12 +377,13 @@ class Controller:
         now: float,
         until: float,
         awaited: Collection[str] | None = None,
+        unions: Mapping[TaskId, bytes] | None = None,
     ) -> None:
         """Take in what an earlier controller left unfinished. Until ``until`` the runtimes may claim what they have.
 
         ``awaited``: the runtimes that the earlier controller had. When they, and whoever else the broker has, have
         registered, that time is over; None: it lasts until ``until``. ``statuses``: how those ended that these come
-        after. Whatever is in neither of the two was purged.
+        after, and the parts of unions. Whatever is in neither of the two was purged. ``unions``: how far they were.
         """
         self.life.recovery.until = until
         if awaited is not None:
@@ -378,6 +391,8 @@ class Controller:
         statuses = {**statuses, **{task.task: Status.QUEUED for task in stored}}
         for task in stored:
             self.life.recovery.restore(task, now, statuses)
+        for union, saved in (unions or {}).items():
+            self.unions.restore(union, saved, statuses)
 
     def revive(
         self, client: str, request: int, stored: Sequence[StoredTask], refused: list[tuple[str, str]], now: float

@@ -44,7 +44,7 @@ from headway_controller.checks import LARGEST, MAX_TEXT, find_fault
 from headway_controller.core import Controller
 from headway_controller.foresight import with_estimates
 from headway_controller.placement.explanation import of_estimate
-from headway_controller.state import Bytes, Ended, Queued, Waiting, status_of
+from headway_controller.state import Bytes, Ended, Gathering, Queued, Waiting, status_of
 from headway_controller.store import Store, StoredTask, TaskFilter
 from headway_controller.store.protocol import UNFINISHED
 from headway_controller.values import pack_outcome
@@ -285,6 +285,8 @@ class Desk:
             left = max(0.0, task.state.until - self._shell.now())
             story = {"state": "waiting", "why": task.state.why, "after": unmet, "seconds": left}
             return Explained(ask.request, story), []
+        if isinstance(task.state, Gathering):
+            return Explained(ask.request, {"state": "running", "union": core.unions.describe(task)}), []
         story = core.scheduler.explain(task.options, self._shell.now(), task.id)
         if isinstance(task.state, Queued):
             # By its own place among those that wait: the scheduler's answer is that of one that comes now.

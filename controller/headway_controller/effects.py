@@ -7,7 +7,7 @@ from typing import Any
 
 from headway_bus.ids import TaskId
 from headway_bus.messages import Message
-from headway_controller.state import Bytes
+from headway_controller.state import Bytes, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,19 @@ class ReadOutcomes:
 
 
 @dataclass(frozen=True, slots=True)
+class Join:
+    """Put the next payload of a union together (see ``unions.joining``); then call ``on_joined(join, …)``.
+
+    ``call`` None: a call with the list of the sources' results; otherwise this call with the source's as first argument.
+    """
+
+    union: TaskId
+    call: Value | None
+    sources: list[TaskId]
+    is_divisible: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """Worth a line in the log."""
 
@@ -44,4 +57,4 @@ class Note:
     fields: dict[str, Any]
 
 
-Effect = Send | Write | ReadOutcomes | Note
+Effect = Send | Write | ReadOutcomes | Join | Note

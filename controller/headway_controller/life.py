@@ -32,6 +32,7 @@ from headway_controller.state import (
     Assigned,
     ControllerState,
     Ended,
+    Gathering,
     Job,
     Queued,
     Running,
@@ -59,6 +60,14 @@ LOOK_LATER = 1.0
 LOOK_AGAIN = 0.1
 """Seconds between looks whether a runtime has let go of an attempt."""
 
+ENDING = {
+    Status.SUCCEEDED: "succeed",
+    Status.FAILED: "fail",
+    Status.CANCELLED: "cancel",
+    Status.EXPIRED: "expire",
+}
+"""Which event leads to each end."""
+
 COUNTER_OF = {status: f"tasks.{status}" for status in ENDS}
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -82,6 +91,7 @@ class Life:
         self.usage = Usage()
         self.recovery = Recovery(self)
         self.recent: OrderedDict[TaskId, Status] = OrderedDict()
+        self._gathered: list[Task] = []
         self._timers: list[tuple[float, int, str, TaskId]] = []
         self._timer_count = 0
         self._random = random.Random(seed)
@@ -100,7 +110,10 @@ class Life:
             self.set_timer(now + options.timeout_start, "expire", task.id)
         recovering = again and now < self.recovery.until
         if not options.after and not options.delay and not barred and not recovering:
-            return True
+            if options.union is None:
+                return True
+            self.gather(task, now)
+            return False
         waiting = waiting_for(options, now, now + options.delay, self.status)
         if recovering and verdict(options, waiting) == "met":
             self.recovery.begin(task, waiting)
@@ -197,9 +210,29 @@ class Life:
             waiting.why = "delay"
 
     def queue(self, task: Task, event: str, now: float) -> None:
-        """Give the task to the scheduler."""
+        """Give the task to the scheduler; a union to those who make its parts."""
+        if task.options.union is not None:
+            self.gather(task, now)
+            return
         self.change(task, event, Queued(now), now)
         self.scheduler.enqueue(task.id, task.options, now, owner_of(task.client))
+
+    def gather(self, task: Task, now: float) -> None:
+        """Let a union begin."""
+        task.attempt += 1
+        task.started = now + self.wall_offset
+        self.change(task, "gather", Gathering(now), now)
+        self._gathered.append(task)
+
+    def take_gathered(self) -> list[Task]:
+        """The unions that have begun since this was last asked."""
+        gathered, self._gathered = self._gathered, []
+        return gathered
+
+    def end_gathering(self, task: Task, status: Status, result: Value, error: ErrorInfo | None, now: float) -> None:
+        """A union is over."""
+        assert isinstance(task.state, Gathering)
+        self._end(task, ENDING[status], status, now, result=result, error=error, seconds=now - task.state.since)
 
     def change(self, task: Task, event: str, state: State, now: float) -> None:
         """Move the task along the table, and tell those who follow it."""

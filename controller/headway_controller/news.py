@@ -1,7 +1,7 @@
 """What is published to those who follow it: changes of tasks, of runtimes, of expected waits.
 
-Topics: ``task.<id>``, ``job.<name>``, ``tasks``, ``runtimes``, ``queues`` (and ``logs.<id>``, see ``fleet``). Nothing is made
-for a topic that nobody follows, and a wake-up's changes on a topic are one message.
+Topics: ``task.<id>``, ``job.<name>``, ``union.<id>`` (it and its parts), ``tasks``, ``runtimes``, ``queues`` (and
+``logs.<id>``, see ``fleet``). Nothing is made for a topic that nobody follows; a wake-up's changes on a topic are one message.
 """
 
 from __future__ import annotations
@@ -39,7 +39,12 @@ class News:
         if not topics:
             return
         text, job = text_of(task.id), task.options.job
-        followed = [topic for topic in (f"task.{text}", f"job.{job}", "tasks") if topic in topics]
+        topics_of_it = [f"task.{text}", f"job.{job}", "tasks"]
+        if task.options.part is not None:
+            topics_of_it.append("union." + text_of(task.options.part.union))
+        elif task.options.union is not None:
+            topics_of_it.append("union." + text)
+        followed = [topic for topic in topics_of_it if topic in topics]
         if not followed:
             return
         change = {
@@ -51,6 +56,8 @@ class News:
             "attempt": task.attempt,
             "at": at,
         }
+        if task.options.part is not None:
+            change |= {"edge": task.options.part.edge, "round": task.options.part.round}
         for topic in followed:
             self._changes.setdefault(topic, []).append(change)
 

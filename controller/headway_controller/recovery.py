@@ -95,6 +95,9 @@ class Recovery:
             if now < task.state.until or life.void.is_barred(task_id):
                 life.on_release_time(task, now)
                 continue
+            if task.options.union is not None:
+                life.gather(task, now)
+                continue
             # Neighbours of the same options together: there may be a million, and nothing starts before the last.
             if task.options is not options or task.client != client:
                 self._enqueue(options, ready, now, client)

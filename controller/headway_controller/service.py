@@ -25,11 +25,15 @@ from headway_bus.records import Blob, Code, Status
 from headway_controller.checks import MAX_TEXT
 from headway_controller.core import Controller
 from headway_controller.desk import Desk
-from headway_controller.effects import Effect, Note, ReadOutcomes, Send, Write
+from headway_controller.effects import Effect, Join, Note, ReadOutcomes, Send, Write
 from headway_controller.estimates import LearnedPredictor
 from headway_controller.extensions import use_predictor, use_strategy
 from headway_controller.placement import Scheduler, Waits
+from headway_controller.state import Value
 from headway_controller.store import Receipt, SaveState, StoredTask, open_store
+from headway_controller.unions import Unions
+from headway_controller.unions.joining import join
+from headway_controller.unions.unions import state_key
 from headway_controller.usage import Quotas
 from headway_controller.verbs import Verbs
 from headway_controller.views import outcome_of_stored
@@ -149,11 +153,13 @@ class ControllerService:
         pages = await self.read(lambda: list(self.store.load_unfinished()))
         found = [task for page in pages for task in page]
         parents = {parent for task in found for parent in task.options.after}
+        unions = await self.read(self._load_unions, found)
+        parents |= {part for saved in unions.values() for part in Unions.parts_in(saved)}
         statuses = self._find_statuses(parents)
         core.life.remember(statuses)
         # Runtimes come back within a heartbeat or two; until then nobody knows whether they have these tasks.
         until = now + core.heartbeat * (core.fleet.missed + 0.5)
-        core.restore(found, statuses, now, until, await self.read(self._load_roster))
+        core.restore(found, statuses, now, until, await self.read(self._load_roster), unions)
         core.on_cut()  # until the broker takes us in
         if found:
             log.info("tasks recovered", count=len(found))
@@ -299,6 +305,8 @@ class ControllerService:
                     self._receipts.append(receipt)
             case ReadOutcomes(client, tasks):
                 self._start(self._read_outcomes(client, tasks))
+            case Join():
+                self._start(self._join(effect))
             case Note(level, event, fields):
                 getattr(log, level)(event, **fields)
                 self._joined.set()
@@ -309,6 +317,18 @@ class ControllerService:
         found = {outcome.task for outcome in outcomes}
         missing = [task for task in tasks if task not in found]
         self.core.on_outcomes(client, outcomes, missing, self.now())
+        self._finish()
+
+    async def _join(self, wanted: Join) -> None:
+        payload: Value = b""
+        count, error = 0, ""
+        try:
+            payload, count = await self.read(
+                join, self.store, wanted.call, wanted.sources, wanted.is_divisible, self.core.audience.payload_limit
+            )
+        except HeadwayError as failed:
+            error = str(failed)
+        self.core.on_joined(wanted, payload, count, error, self.now())
         self._finish()
 
     def _find_statuses(self, tasks: Sequence[TaskId] | set[TaskId]) -> dict[TaskId, Status]:
@@ -430,6 +450,12 @@ class ControllerService:
             self._finish()
         await self.read(self.store.sweep_blobs, now - BLOB_AGE)
         self._save_learned()
+
+    def _load_unions(self, unfinished: Sequence[StoredTask]) -> dict[TaskId, bytes]:
+        """How far an earlier controller was with its unions."""
+        unions = [task.task for task in unfinished if task.options.union is not None]
+        found = {union: self.store.load_state(state_key(union)) for union in unions}
+        return {union: saved for union, saved in found.items() if saved is not None}
 
     def _load_roster(self) -> list[str]:
         """The runtimes that an earlier controller had."""

@@ -51,6 +51,12 @@ class Running(msgspec.Struct, frozen=True, gc=False):
     since: float
 
 
+class Gathering(msgspec.Struct, frozen=True, gc=False):
+    """A union: it runs nowhere itself, its parts do (see ``unions``)."""
+
+    since: float
+
+
 class Ended(msgspec.Struct, frozen=True, gc=False):
     """Kept until it is stored and those who wait for it have been told; then only the store knows the task."""
 
@@ -58,7 +64,7 @@ class Ended(msgspec.Struct, frozen=True, gc=False):
     since: float
 
 
-State = Waiting | Queued | Assigned | Running | Ended
+State = Waiting | Queued | Assigned | Running | Gathering | Ended
 
 # Unions that are looked at for every task: made once, they are found out seven times as fast as ``isinstance(x, A | B)``.
 ON_A_RUNTIME = (Assigned, Running)
@@ -69,6 +75,7 @@ STATUS_OF: dict[type, Status] = {
     Queued: Status.QUEUED,
     Assigned: Status.ASSIGNED,
     Running: Status.RUNNING,
+    Gathering: Status.RUNNING,
 }
 
 

@@ -15,6 +15,7 @@ succeed          the attempt succeeded
 fail             the last attempt failed, or something it came after did, or it was lost too often
 cancel           somebody wanted it, and nothing of it runs any more
 expire           it ran out of time
+gather           a union begins: its parts go to the runtimes that match
 revive           an operator wants an ended task run again
 ================ ========================================================================================
 """
@@ -23,7 +24,7 @@ from __future__ import annotations
 
 from headway_bus.errors import HeadwayError
 from headway_bus.ids import short_text
-from headway_controller.state import Assigned, Ended, Queued, Running, State, Task, Waiting
+from headway_controller.state import Assigned, Ended, Gathering, Queued, Running, State, Task, Waiting
 
 TABLE: dict[tuple[type, str], type] = {
     (Waiting, "release"): Queued,
@@ -58,6 +59,13 @@ TABLE: dict[tuple[type, str], type] = {
     (Running, "cancel"): Ended,
     (Running, "expire"): Ended,
     (Ended, "revive"): Queued,
+    (Waiting, "gather"): Gathering,
+    (Queued, "gather"): Gathering,  # in the same breath in which it is admitted
+    (Ended, "gather"): Gathering,  # an operator wants an ended union run again
+    (Gathering, "succeed"): Ended,
+    (Gathering, "fail"): Ended,
+    (Gathering, "cancel"): Ended,
+    (Gathering, "expire"): Ended,
 }
 
 

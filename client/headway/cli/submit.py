@@ -53,6 +53,19 @@ _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("--retention",), {"type": SECONDS, "help": "How long its record is kept after the end."}),
     (("--output-limit",), {"metavar": "SIZE", "help": "Output that is kept of each attempt, such as 1MiB."}),
     (("--meta",), {"type": PARSED_PAIR, "multiple": True, "help": "A number or word for the estimates; repeatable."}),
+    (("--edges",), {"metavar": "SELECTOR", "help": "Run it on every runtime that matches: 'region=north and camera'."}),
+    (("--merge",), {"metavar": "PATH", "help": "Of a union: the function that makes one value of all of them."}),
+    (("--quorum",), {"type": click.FloatRange(0, 1), "help": "Of a union: the share that is enough.  [default: 1]"}),
+    (("--deadline",), {"type": SECONDS, "help": "Of a union: how long a round waits for those that are away."}),
+    (
+        ("--late",),
+        {"type": click.Choice(["collect", "drop"]), "help": "Of a union: who is not there with the quorum."},
+    ),
+    (("--rounds",), {"type": click.IntRange(1), "help": "Of a union: how often it is run.  [default: 1]"}),
+    (("--feeds",), {"is_flag": True, "help": "Of a union: the merged value is the next round's first argument."}),
+    (("--associative",), {"is_flag": True, "help": "Of a union: values may be merged a few at a time."}),
+    (("--least-edges",), {"type": click.IntRange(1), "help": "Of a union: begin when so many match.  [default: 1]"}),
+    (("--merge-label",), {"type": PAIR, "multiple": True, "help": "A label of the runtimes that merge; repeatable."}),
 )
 
 
@@ -79,6 +92,8 @@ def chosen(bus: Client, given: dict[str, Any]) -> dict[str, Any]:
     fields = {name: value for name, value in given.items() if value is not None and value is not False and value != ()}
     if "label" in fields:
         fields["labels"] = dict(fields.pop("label"))
+    if "merge_label" in fields:
+        fields["merge_labels"] = dict(fields.pop("merge_label"))
     if "resource" in fields:
         fields["resources"] = dict(fields.pop("resource"))
     if "meta" in fields:

@@ -78,7 +78,13 @@ def test_a_value_that_the_library_refuses_is_a_usage_error(wrong: str) -> None:
 
 def test_an_option_is_described_for_every_field() -> None:
     names = {name.removeprefix("--").replace("-", "_") for names, _ in submit._OPTIONS for name in names}
-    renamed = {"label": "labels", "resource": "resources", "after_any": "after_count", "after_always": "after_end"}
+    renamed = {
+        "label": "labels",
+        "merge_label": "merge_labels",
+        "resource": "resources",
+        "after_any": "after_count",
+        "after_always": "after_end",
+    }
     from headway.options import CHECKS
 
     here_only = {"on_log", "submit_timeout", "by_value", "backoff_max", "key"}

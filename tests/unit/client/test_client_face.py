@@ -11,11 +11,11 @@ import headway
 
 NAMES = [
     "Batch", "Bus", "BusError", "Callback", "CannotDecode", "CannotEncode", "Client", "ClientTask", "ConfigError",
-    "ConsoleCallback", "ErrorInfo", "Estimate", "Executor", "HeadwayError", "JobInfo", "JsonLinesCallback", "LogRecord",
-    "NoBus", "Outcome", "PayloadError", "Prediction", "ProtocolError", "QueueState", "Refused", "Requirements",
-    "RuntimeState", "Status", "StoreError", "Task", "TaskCancelled", "TaskError", "TaskExpired", "TaskFailed",
-    "TaskInfo", "TaskLost", "TooLarge", "as_completed", "connect", "context", "gather", "local", "log", "metric",
-    "params", "progress", "run_batch", "wait",
+    "ConsoleCallback", "EdgeOutcome", "ErrorInfo", "Estimate", "Executor", "HeadwayError", "JobInfo",
+    "JsonLinesCallback", "LogRecord", "NoBus", "Outcome", "PayloadError", "Prediction", "ProtocolError", "QueueState",
+    "Refused", "Requirements", "RuntimeState", "Status", "StoreError", "Task", "TaskCancelled", "TaskError",
+    "TaskExpired", "TaskFailed", "TaskInfo", "TaskLost", "TooLarge", "Union", "UnionResult", "as_completed",
+    "connect", "context", "gather", "local", "log", "metric", "params", "progress", "run_batch", "wait",
 ]  # fmt: skip
 
 

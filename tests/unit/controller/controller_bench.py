@@ -14,11 +14,11 @@ import msgspec
 
 from headway_bus import messages as m
 from headway_bus.codec import encode, for_client, for_controller, for_runtime
-from headway_bus.errors import StoreError
+from headway_bus.errors import HeadwayError, StoreError
 from headway_bus.ids import AttemptKey, TaskId, digest_of
 from headway_bus.records import AttemptEnd, Ended, ErrorInfo, Held, Kind, Options, Reason, RuntimeInfo, Started, Status
 from headway_controller.core import Controller
-from headway_controller.effects import Effect, Note, ReadOutcomes, Send, Write
+from headway_controller.effects import Effect, Join, Note, ReadOutcomes, Send, Write
 from headway_controller.placement import Scheduler
 from headway_controller.state import Task, status_of
 from headway_controller.store.protocol import (
@@ -32,6 +32,8 @@ from headway_controller.store.protocol import (
     StoredTask,
     UpdateTask,
 )
+from headway_controller.unions.joining import join
+from headway_controller.unions.unions import state_key
 from headway_controller.views import outcome_of_stored
 
 BROKER = ""
@@ -70,6 +72,10 @@ class Books:
     def __init__(self) -> None:
         self.rows: dict[TaskId, StoredTask] = {}
         self.logs: list[AppendLogs] = []
+        self.saved: dict[str, bytes] = {}
+
+    def find(self, tasks: Sequence[TaskId]) -> list[StoredTask]:
+        return [self.rows[task] for task in tasks if task in self.rows]
 
     def apply(self, operations: Sequence[Operation]) -> list[TaskId]:
         """As the store does: within a write new tasks come before updates and ends, in whatever order they were given."""
@@ -86,8 +92,10 @@ class Books:
                         self.rows.pop(task, None)
                 case AppendLogs():
                     self.logs.append(operation)
-                case SaveState():
-                    pass
+                case SaveState(key=key, value=saved):
+                    self.saved.pop(key, None)
+                    if saved is not None:
+                        self.saved[key] = saved
                 case _:
                     assert isinstance(operation, NewTasks | EndTask | UpdateTask), operation
         return known
@@ -207,7 +215,9 @@ class Bench:
         ends = {row.task: row.end.status for row in rows if row.end is not None}
         self.controller.life.remember(ends)
         unfinished = [row for row in rows if row.end is None]
-        self.controller.restore(unfinished, ends, self.now, self.now + grace)
+        saved = {row.task: self.books.saved.get(state_key(row.task)) for row in unfinished}
+        unions = {union: progress for union, progress in saved.items() if progress is not None}
+        self.controller.restore(unfinished, ends, self.now, self.now + grace, unions=unions)
         self.turn()
 
     def _carry_out(self, effect: Effect) -> None:
@@ -224,8 +234,18 @@ class Bench:
                 outcomes = [outcome for row in rows if (outcome := outcome_of_stored(row)) is not None]
                 missing = [task for task in tasks if task not in {outcome.task for outcome in outcomes}]
                 self.controller.on_outcomes(client, outcomes, missing, self.now)
+            case Join() as wanted:
+                self._join(wanted)
             case Note() as note:
                 self.notes.append(note)
+
+    def _join(self, wanted: Join) -> None:
+        try:
+            payload, count = join(self.books, wanted.call, wanted.sources, wanted.is_divisible, 1 << 20)  # type: ignore[arg-type]
+        except HeadwayError as error:
+            self.controller.on_joined(wanted, b"", 0, str(error), self.now)
+        else:
+            self.controller.on_joined(wanted, payload, count, "", self.now)
 
     def _deliver(self, target: str, message: m.Message, frames: tuple[bytes, ...]) -> None:
         decoder = for_runtime() if self._roles.get(target) == "runtime" else for_client()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from controller_bench import CLIENT, RUNTIME, Bench, broken, task_id
 
 from headway_bus import messages as m
-from headway_bus.records import AttemptEnd, Held, Reason, Retry, Status
+from headway_bus.records import AttemptEnd, Held, Reason, Retry, Status, Union
+from headway_bus.records import Ended as AttemptEnded
 from headway_controller import life
-from headway_controller.state import Assigned, Ended, Queued, Running, State, Task, Waiting
+from headway_controller.state import Assigned, Ended, Gathering, Queued, Running, State, Task, Waiting
 from headway_controller.transitions import TABLE, ImpossibleTransition, move
 
 Row = tuple[type, str]
@@ -212,6 +214,38 @@ def revived(bench: Bench) -> None:
     bench.turn()
 
 
+def gathering(bench: Bench, **plan: Any) -> None:
+    bench.join()
+    bench.submit(1, union=Union("*", **plan))
+
+
+def gathered_when_it_was_time(bench: Bench) -> None:
+    bench.submit(1, union=Union("*"), delay=10.0)
+    bench.wait(10.0)
+
+
+def union_ended(bench: Bench, end: AttemptEnd) -> None:
+    gathering(bench)
+    ((part, attempt),) = bench.take_assigned()
+    bench.report(ended=[AttemptEnded(part, attempt, end, error=None if end == AttemptEnd.SUCCEEDED else broken())])
+
+
+def union_cancelled(bench: Bench) -> None:
+    gathering(bench)
+    bench.tell(CLIENT, m.Cancel(1, [task_id(1)]))
+
+
+def union_expired(bench: Bench) -> None:
+    gathering(bench, deadline=10.0)
+    bench.wait_beating(11.0)
+
+
+def union_revived(bench: Bench) -> None:
+    union_cancelled(bench)
+    bench.controller.revive(CLIENT, 1, [bench.books.rows[task_id(1)]], [], bench.now)
+    bench.turn()
+
+
 WAYS: dict[Row, Callable[[Bench], None]] = {
     (Waiting, "release"): released,
     (Waiting, "adopt"): adopted_from_waiting,
@@ -245,6 +279,13 @@ WAYS: dict[Row, Callable[[Bench], None]] = {
     (Running, "cancel"): cancelled_running,
     (Running, "expire"): expired_running,
     (Ended, "revive"): revived,
+    (Waiting, "gather"): gathered_when_it_was_time,
+    (Queued, "gather"): gathering,
+    (Ended, "gather"): union_revived,
+    (Gathering, "succeed"): lambda bench: union_ended(bench, AttemptEnd.SUCCEEDED),
+    (Gathering, "fail"): lambda bench: union_ended(bench, AttemptEnd.FAILED),
+    (Gathering, "cancel"): union_cancelled,
+    (Gathering, "expire"): union_expired,
 }
 
 
