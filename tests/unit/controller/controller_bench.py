@@ -385,3 +385,22 @@ class Bench:
     @property
     def counters(self) -> dict[str, int]:
         return self.controller.state.counters
+
+
+KEY = (task_id(1), 1)
+"""The first attempt of task 1."""
+
+
+def assigned(**fields: Any) -> Bench:
+    """Task 1 is leased to the runtime, and the runtime has said so."""
+    bench = Bench()
+    bench.join()
+    bench.submit(1, **fields)
+    assert bench.take_assigned() == [KEY]
+    bench.beat()
+    return bench
+
+
+def through(bench: Bench, name: str = RUNTIME) -> int:
+    """The number of the last assign batch for that runtime."""
+    return bench.controller.state.runtimes[name].outbox.last_number
