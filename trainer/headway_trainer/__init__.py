@@ -14,8 +14,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headway_trainer.document import AsyncResult, commit_job_func, get_result_func
+    from headway_trainer.document import AsyncResult
     from headway_trainer.errors import StudyCancelled, TrainerError
+    from headway_trainer.jobs import cancel, commit_job_func, get_result_func, get_status, get_status_or_result, push
     from headway_trainer.models.base import Model
     from headway_trainer.models.registry import model
     from headway_trainer.running.job import Job
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 
 _HOME_OF = {
     "AsyncResult": "headway_trainer.document",
-    "commit_job_func": "headway_trainer.document",
-    "get_result_func": "headway_trainer.document",
+    **dict.fromkeys(
+        ("cancel", "commit_job_func", "get_result_func", "get_status", "get_status_or_result", "push"),
+        "headway_trainer.jobs",
+    ),
     "Command": "headway_trainer.running.objectives",
     "Job": "headway_trainer.running.job",
     "Model": "headway_trainer.models.base",
@@ -52,9 +55,13 @@ __all__ = [
     "Study",
     "StudyCancelled",
     "TrainerError",
+    "cancel",
     "commit_job_func",
     "get_result_func",
+    "get_status",
+    "get_status_or_result",
     "model",
+    "push",
     "read_series",
     "resume",
     "search",

@@ -1,14 +1,8 @@
-"""The calls of the document that the trainer goes back to: commit a job, get a handle at once, ask for the result later.
-
-``commit_job_func`` takes four dicts and returns an :class:`AsyncResult`; ``get_result_func`` gives the models' dict back,
-with ``value`` and ``model_performance`` filled in. Jobs are those of this process.
-"""
+"""The dicts of the document that the trainer goes back to, into jobs and back; and the handle of a job. ``jobs`` runs them."""
 
 from __future__ import annotations
 
-import asyncio
 import copy
-import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future
@@ -20,7 +14,6 @@ from headway_trainer.errors import TrainerError, UnknownName
 from headway_trainer.models.parameters import find_parameter
 from headway_trainer.models.registry import find_model
 from headway_trainer.running.job import Job
-from headway_trainer.running.training import train_series
 from headway_trainer.series import read_series
 from headway_trainer.series.record import REFUSED, Columns, Series
 from headway_trainer.validation import LEGACY
@@ -39,6 +32,8 @@ class AsyncResultTimeout(TrainerError, TimeoutError):
 
 class AsyncResult:
     """A result that is on its way, with the face of RPyC's."""
+
+    FACE = frozenset({"ready", "expired", "error", "value", "wait", "set_expiry", "add_callback"})
 
     def __init__(self, future: Future[Configs]) -> None:
         self._future = future
@@ -61,7 +56,7 @@ class AsyncResult:
 
     @property
     def value(self) -> Configs:
-        """The result; waits for it. Raises what went wrong, or AsyncResultTimeout."""
+        """The result; waits for it. Raises what went wrong, TaskCancelled after a cancel, or AsyncResultTimeout."""
         self.wait()
         return self._future.result()
 
@@ -84,49 +79,11 @@ class AsyncResult:
         self._future.add_done_callback(lambda _: function(self))
 
 
-_jobs: dict[str, tuple[Configs, Future[Configs]]] = {}
-_lock = threading.Lock()
-
-
-def commit_job_func(
-    data_config: Mapping[str, Any],
-    job_config: Mapping[str, Any],
-    series_config: Mapping[str, Any],
-    model_config: Mapping[str, Any],
-    *,
-    url: str | None = None,
-) -> AsyncResult:
-    """Train the models of ``model_config``, each on its series, on the bus at ``url``, and return at once.
-
-    What is wrong with the dicts or the file is raised here, before anything runs. A job id that is taken is refused
-    while its job is under way.
-    """
-    given = copy.deepcopy(dict(model_config))
-    number = str(job_config.get("job_id"))
-    work = _prepared(data_config, job_config, series_config, given)
-    future: Future[Configs] = Future()
-    with _lock:
-        if number in _jobs and not _jobs[number][1].done():
-            raise TrainerError(f"job {number} is under way already; give another job_id")
-        _jobs[number] = (given, future)
-    threading.Thread(target=_run, args=(future, given, work, url), name=f"train-{number}", daemon=True).start()
-    return AsyncResult(future)
-
-
-def get_result_func(job_id: int | str) -> Configs:
-    """The job's ``model_config``: filled in when it is done, as it was committed before. Raises what went wrong."""
-    with _lock:
-        found = _jobs.get(str(job_id))
-    if found is None:
-        raise TrainerError(f"job {job_id!r} was not committed by this program")
-    given, future = found
-    return copy.deepcopy(future.result()) if future.done() else copy.deepcopy(given)
-
-
 Work = list[tuple[str, Series, Job]]
 
 
-def _prepared(data: Mapping[str, Any], job: Mapping[str, Any], series: Mapping[str, Any], models: Configs) -> Work:
+def prepared(data: Mapping[str, Any], job: Mapping[str, Any], series: Mapping[str, Any], models: Configs) -> Work:
+    """The series and the job for each entry of ``models``. Raises TrainerError for whatever is wrong with the dicts."""
     for name, given, key in (("data_config", data, "path"), ("job_config", job, "target_index")):
         if key not in given:
             raise TrainerError(f"{name}: {key} is missing")
@@ -134,6 +91,7 @@ def _prepared(data: Mapping[str, Any], job: Mapping[str, Any], series: Mapping[s
         raise TrainerError("job_config: ts_index is missing")
     features = series.get("feature_indexs", {})
     work: Work = []
+    read: dict[tuple[Any, ...], tuple[dict[str, Series], Columns]] = {}
     for key, one in models.items():
         columns = Columns(
             target=job["target_index"],
@@ -141,7 +99,9 @@ def _prepared(data: Mapping[str, Any], job: Mapping[str, Any], series: Mapping[s
             group=tuple(job.get("groupby_indexs", ())),
             features=tuple(features.get(key, ())),
         )
-        found, columns = _read(str(data["path"]), columns)
+        if columns.features not in read:
+            read[columns.features] = _read(str(data["path"]), columns)
+        found, columns = read[columns.features]
         if key not in found:
             raise UnknownName("model_config", "series", key, found)
         if found[key].status == REFUSED:
@@ -192,22 +152,8 @@ def _job_of(config: Mapping[str, Any], path: str, columns: Columns, place: str) 
     )
 
 
-def _run(future: Future[Configs], given: Configs, work: Work, url: str | None) -> None:
-    try:
-        rows = asyncio.run(_trained(work, url))
-        future.set_result({key: _filled(given[key], row) for (key, _, _), row in zip(work, rows, strict=True)})
-    except BaseException as error:
-        future.set_exception(error)
-
-
-async def _trained(work: Work, url: str | None) -> list[dict[str, Any]]:
-    import headway
-
-    async with headway.connect(url) as bus:
-        return await asyncio.gather(*(train_series(bus, job, series) for _, series, job in work))
-
-
-def _filled(config: Configs, row: dict[str, Any]) -> Configs:
+def filled_in(config: Configs, row: dict[str, Any]) -> Configs:
+    """One entry of the models' dict with its values and its performance. Raises TrainerError if its series failed."""
     filled = copy.deepcopy(config)
     if row["params"] is None:
         raise TrainerError(f"{row['label']}: {row['reasons'][-1]}")

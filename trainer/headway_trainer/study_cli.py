@@ -200,6 +200,44 @@ def plot(place: Path, output: Path) -> int:
     return DONE
 
 
+@study.command("serve", epilog=epilog("headway study serve", "headway study serve --bind 127.0.0.1:18861"))
+@click.option(
+    "--bind", metavar="HOST:PORT", default="127.0.0.1:18861", show_default=True, help="Where to listen; port 0: any."
+)
+@click.option(
+    "--certificate", type=click.Path(path_type=Path), help="The service's certificate, to listen beyond this machine."
+)
+@click.option("--key", type=click.Path(path_type=Path), help="The key of the certificate.")
+@click.option(
+    "--clients", type=click.Path(path_type=Path), help="The authority that signs the certificates of clients."
+)
+@bus_options
+@click.pass_context
+def serve(ctx: click.Context, bind: str, certificate: Path | None, key: Path | None, clients: Path | None) -> int:
+    """Offer commit_job_func, get_result_func, push, get_status, get_status_or_result and cancel over RPyC, until Ctrl-C.
+
+    To this machine only, or to clients that show a certificate. Needs the extra rpyc.
+    """
+    from headway_trainer.jobs import Book
+    from headway_trainer.rpyc_service import Certificates, make_server
+
+    host, _, port = bind.rpartition(":")
+    if not host or not port.isdecimal():
+        raise click.BadParameter(f"{bind!r}: expected HOST:PORT", param_hint="--bind")
+    given = [one for one in (certificate, key, clients) if one is not None]
+    if given and len(given) < 3:
+        raise click.UsageError("--certificate, --key and --clients go together")
+    choice = ctx.find_root().ensure_object(Choice)
+    certificates = Certificates(*given) if given else None
+    server = make_server(Book(choice.bus), host.strip("[]"), int(port), certificates)
+    click.echo(f"serving on {host}:{server.port}")
+    try:
+        server.start()
+    finally:
+        server.close()
+    return DONE
+
+
 def _on_bus(ctx: click.Context, work: Callable[[Bus], Awaitable[Any]]) -> Any:
     import headway
 

@@ -1,46 +1,33 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from trainer_document import KEY, SEED, configs
 
 import headway
-from headway_trainer import commit_job_func, dataset_utils, get_result_func, trainer
+from headway_trainer import commit_job_func, dataset_utils, get_result_func, get_status, get_status_or_result, trainer
 from headway_trainer.document import AsyncResult, AsyncResultTimeout
 from headway_trainer.errors import TrainerError, UnknownName
-
-SEED = Path(__file__).parents[2] / "data" / "seed_vmseries.csv"
-KEY = "('asiasoutheast', 'FS')"
+from headway_trainer.jobs import Book
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with headway.local(slots=1) as bus:
-        yield bus.url
+    here = Path(__file__).parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLEEPY_RELEASE", str(here / "never"))
+        patch.syspath_prepend(here)
+        with headway.local(slots=1, path=[here]) as bus:
+            yield bus.url
 
 
 def committed(url: str, number: int, **changes: Any) -> AsyncResult:
-    params = {
-        "name": "lastest_n",
-        "description": "the lastest n values for prediction",
-        "value": None,
-        "searcher": {
-            "package": "hyperopt",
-            "search_times": 100,
-            "criterion": {"name": "mse", "description": "mean square error"},
-        },
-        "searcher_config": {"range": [1, 10], "distribution": "uniform"},
-    }
-    return commit_job_func(
-        data_config={"path": str(SEED)},
-        job_config={"job_id": number, "groupby_indexs": [0, 1], "target_index": 3, "ts_index": 2},
-        series_config={"feature_indexs": {KEY: []}},
-        model_config={KEY: {"model_name": "MaxNModel", "model_params": params | changes, "model_performance": []}},
-        url=url,
-    )
+    return commit_job_func(**configs(number, **changes), url=url)
 
 
 def test_the_example_gives_what_is_printed_with_it() -> None:
@@ -88,7 +75,7 @@ def test_an_expiry_passes_and_a_failure_is_raised(tmp_path: Path) -> None:
     result.set_expiry(None)
     with pytest.raises(headway.NoBus):
         result.value  # noqa: B018
-    assert result.error
+    assert result.error and get_status(3) == get_status_or_result("3") == "failed"
     with pytest.raises(headway.NoBus):
         get_result_func(3)
 
@@ -100,3 +87,48 @@ def test_mistakes_are_raised_by_the_call(url: str) -> None:
         committed(url, 4, name="newest_n")
     with pytest.raises(TrainerError, match="job 99 was not committed"):
         get_result_func(99)
+
+
+def test_a_job_is_pushed_asked_for_and_cancelled(url: str, tmp_path: Path) -> None:
+    book = Book(url)
+    job = configs("seven")
+    assert book.push({name.removesuffix("_config"): part for name, part in job.items()}) == "seven"
+    assert book.status("seven") in ("pending", "running", "succeeded")
+    deadline = time.monotonic() + 60
+    while not isinstance(found := book.status_or_result("seven"), dict):
+        assert found in ("pending", "running") and time.monotonic() < deadline
+        time.sleep(0.01)
+    assert found[KEY]["model_params"]["value"] == 1 and book.status("seven") == "succeeded"
+    book.cancel("seven")
+    assert book.status("seven") == "succeeded", "what has ended stays as it is"
+    lost = Book(f"ipc://{tmp_path}/nobody")
+    waiting = lost.commit(**configs(8))
+    lost.cancel(8)
+    waiting.wait()
+    assert lost.status("8") == "cancelled" == lost.status_or_result(8)
+    with pytest.raises(headway.TaskCancelled):
+        lost.result(8)
+    for wrong in ({}, {"data": {}, "job": {}}, {"data": {"path": "x"}, "job": {}, "model": {}}):
+        with pytest.raises(TrainerError):
+            book.push(wrong)
+    with pytest.raises(TrainerError, match="was not committed"):
+        book.status(99)
+
+
+def test_a_cancelled_job_leaves_nothing_on_the_bus(url: str) -> None:
+    book = Book(url)
+    job = configs(1)
+    [only] = job["model_config"].values()
+    only["model_name"] = "trainer_sleepy:Sleepy"
+    only["model_params"] = {"name": "n", "value": None, "searcher_config": {"range": [1, 1000]}}
+    result = book.commit(**job)
+    with headway.Client(url) as bus:
+        deadline = time.monotonic() + 60
+        while not bus.tasks(status="running"):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert book.status(1) == "running"
+        book.cancel(1)
+        result.wait()
+        assert result.error and book.status(1) == "cancelled"
+        assert bus.tasks(status=["queued", "assigned", "running"]) == []
