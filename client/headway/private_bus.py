@@ -62,7 +62,7 @@ class PrivateHub:
     """The process that is the bus.
 
     ``settings``: variables of its environment, ``HEADWAY_RUNTIME_…``. ``inherited``: descriptors that it keeps open as
-    long as it lives, such as that of a lock.
+    long as it lives, such as that of a lock. ``with_runtime``: False if runtimes are started elsewhere.
     """
 
     def __init__(
@@ -73,12 +73,14 @@ class PrivateHub:
         by_value: bool = False,
         settings: Mapping[str, str] | None = None,
         inherited: Iterable[int] = (),
+        bind: str = "tcp://127.0.0.1:*",
+        with_runtime: bool = True,
     ) -> None:
         self._ready, writing = os.pipe()
         self._output = (folder / "output.log").open("w+b")
         try:
             self._process = subprocess.Popen(
-                _command(folder, slots, writing),
+                _command(folder, slots, writing, bind, with_runtime),
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=subprocess.STDOUT,
@@ -137,9 +139,11 @@ class PrivateHub:
         return self.written()
 
 
-def _command(folder: Path, slots: float | None, ready: int) -> list[str]:
-    options: list[Any] = ["up", "--bind", "tcp://127.0.0.1:*", "--state", folder / "state", "--ready-fd", ready]
-    if slots is not None:
+def _command(folder: Path, slots: float | None, ready: int, bind: str, with_runtime: bool) -> list[str]:
+    options: list[Any] = ["up", "--bind", bind, "--state", folder / "state", "--ready-fd", ready]
+    if not with_runtime:
+        options += ["--no-runtime"]
+    elif slots is not None:
         options += ["--slots", f"{slots:g}"]
     return [sys.executable, "-m", "headway.private_hub", str(os.getpid()), str(folder), *map(str, options)]
 

@@ -123,6 +123,7 @@ def run_batch(
     only: Iterable[str] = (),
     keep_failed: bool = False,
     force: bool = False,
+    accept_new_hosts: bool = False,
 ) -> Result:
     """Run a batch, a batch file, or a batch as plain data, and return when it is over.
 
@@ -133,5 +134,5 @@ def run_batch(
     if isinstance(only, str):
         raise BatchError(f"only={only!r}: expected a list of names")
     made = batch if isinstance(batch, Batch) else Batch.load(batch)
-    options = Options(Selection(frozenset(only), keep_failed, force), bus, slots)
+    options = Options(Selection(frozenset(only), keep_failed, force), bus, slots, accept_new_hosts=accept_new_hosts)
     return run_loaded(made.checked(), options, callbacks)

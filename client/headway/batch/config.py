@@ -82,21 +82,33 @@ class LocalBackend(Part, frozen=True, tag_field="type", tag="local"):
 
 
 class Connection(Part, frozen=True):
-    """The way to a machine."""
+    """The way to a machine. What is not said is read in ``~/.ssh/config``.
+
+    ``ssh_rsa_file``: a private key of any kind. ``host_key``: the fingerprint that the machine must show, "SHA256:…".
+    ``known_hosts``: another file than ``~/.ssh/known_hosts``.
+    """
 
     hostname: Text
-    username: Text
+    username: Text | None = None
     password: str | None = None
-    port: Port = 22
+    port: Annotated[int, Meta(ge=1, le=65535)] | None = None
     ssh_rsa_file: str | None = None
     passphrase: str | None = None
+    host_key: Annotated[str, Meta(pattern=r"^SHA256:\S+$")] | None = None
+    known_hosts: Text | None = None
 
 
 class Machine(Part, frozen=True):
-    """A machine that is reached over SSH."""
+    """A machine that is reached over SSH. ``slots``: jobs at the same time, None: one for each of its cores.
+
+    ``python``: what runs headway there. ``temporary_dir``: where the batch's folder is made there, None: as its system says.
+    """
 
     connection: Connection
     environments: dict[str, Value] = {}
+    slots: Annotated[float, Meta(gt=0, le=100_000)] | None = None
+    python: Text = "python3"
+    temporary_dir: Text | None = None
 
 
 class RemoteBackend(Part, frozen=True, tag_field="type", tag="remote"):
@@ -159,10 +171,16 @@ class Loaded:
 
     @property
     def environments(self) -> dict[str, str]:
+        """The variables of every job: on machines, those that all of them have in common."""
         backend = self.config.backend
-        if not isinstance(backend, LocalBackend):
-            return {}
-        return {name: plain_text(value) for name, value in backend.environments.items()}
+        if isinstance(backend, LocalBackend):
+            return {name: plain_text(value) for name, value in backend.environments.items()}
+        first, *others = [each.environments for each in backend.machines]
+        return {
+            name: plain_text(value)
+            for name, value in first.items()
+            if all(name in each and each[name] == value for each in others)
+        }
 
 
 def data_folder(named: str | None, base: Path | None = None) -> Path:
@@ -313,18 +331,28 @@ def _made_name(job: Job, command: str, taken: Mapping[str, int]) -> str:
 
 def check_places(loaded: Loaded) -> None:
     """Folders and assets that do not exist, and variables that are none, are told before anything runs."""
-    for name, value in loaded.environments.items():
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or "\0" in value:
-            raise BatchFileError(f"{loaded.source}: backend.environments: {name!r} cannot be exported; expected a name")
+    backend = loaded.config.backend
+    if isinstance(backend, LocalBackend):
+        _check_environments(backend.environments, f"{loaded.source}: backend.environments")
+    else:
+        for at, machine in enumerate(backend.machines):
+            _check_environments(machine.environments, f"{loaded.source}: backend.machines[{at}].environments")
     for at, job in enumerate(loaded.jobs):
         _check_job_places(loaded, at, job)
+
+
+def _check_environments(environments: Mapping[str, Value], where: str) -> None:
+    for name, value in environments.items():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or "\0" in plain_text(value):
+            raise BatchFileError(f"{where}: {name!r} cannot be exported; expected a name")
 
 
 def _check_job_places(loaded: Loaded, at: int, job: Job) -> None:
     here = f"{loaded.source}: jobs[{at}]"
     if "\0" in str(job.command):
         raise BatchFileError(f"{here}.command: a zero byte cannot stand in a command")
-    if job.working_dir and not place(job.working_dir, loaded.folder).is_dir():
+    here_only = isinstance(loaded.config.backend, LocalBackend)  # what is on other machines is seen when the job starts
+    if here_only and job.working_dir and not place(job.working_dir, loaded.folder).is_dir():
         raise BatchFileError(f"{here}.working_dir: {job.working_dir!r} is not a folder; make it, or name another")
     seen: dict[str, int] = {}
     for number, asset in enumerate(job.assets):

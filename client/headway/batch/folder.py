@@ -141,6 +141,14 @@ class BatchFolder:
         write_whole(self.path / f"{base}.json", msgspec.json.encode(record))
         self._mark(base, record.status)
 
+    def mark_running(self, name: str) -> None:
+        """The job runs; said here where it cannot say it itself. Raises BatchError."""
+        base = file_name(name)
+        try:
+            _put(str(self.path / f"{base}.{State.RUNNING}"), b"")
+        except OSError as error:
+            raise cannot_write(self.path, error) from None
+
     def clear_state(self, name: str) -> None:
         """The job is to run: forget how it was."""
         base = str(self.path / file_name(name))

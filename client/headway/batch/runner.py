@@ -9,13 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from itertools import islice
+from shlex import quote
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from headway.batch.book import Book, Choice, Entry
 from headway.batch.callbacks import Callbacks, Execution
-from headway.batch.config import Loaded
+from headway.batch.config import Loaded, place
 from headway.batch.ends import is_break, record_of
 from headway.batch.errors import BatchError
 from headway.batch.folder import BatchFolder, last_line_of
@@ -23,10 +27,12 @@ from headway.batch.names import file_name
 from headway.batch.records import ENDS, RunInfo, State
 from headway.batch.script import params_bytes, run_script
 from headway_bus.errors import BusError, HeadwayError
+from headway_bus.logs import get_logger
 from headway_bus.records import Estimate, Status
 
 if TYPE_CHECKING:
     from headway import Bus, Task
+    from headway.batch.remote.machines import Machines
 
 CHUNK = 40
 """Jobs that are prepared and submitted together: they share a message, and the first run while the next are prepared."""
@@ -40,8 +46,13 @@ LAST_TASKS = 32
 STOP_PATIENCE = 30.0
 """Seconds that an interrupted run waits until its jobs are over."""
 
+MOST_LOSSES = 2
+"""Times that a job runs again because its machine went away before its output had come."""
+
 KEY_CHARACTERS = 400
 UNFINISHED = (Status.WAITING, Status.QUEUED, Status.ASSIGNED, Status.RUNNING)
+
+log = get_logger("headway.batch")
 
 
 class Runner:
@@ -60,6 +71,8 @@ class Runner:
         tick: float = 0.25,
         check: Callable[[], None] | None = None,
         token: str = "",
+        machines: Machines | None = None,
+        watched: Iterable[asyncio.Task[None]] = (),
     ) -> None:
         self.book = book
         self._loaded = loaded
@@ -71,6 +84,9 @@ class Runner:
         self._tick = tick
         self._check = check
         self._token = token
+        self._machines = machines
+        self._watched = tuple(watched)
+        self._losses: Counter[str] = Counter()
         self._tasks: dict[str, Task] = {}
         self._news = asyncio.Event()
         self._ended: list[tuple[Entry, Task]] = []
@@ -104,8 +120,8 @@ class Runner:
         submitting = asyncio.create_task(self._submit_all(bus))
         try:
             while self.book.open:
-                await self._until_news([submitting, *helpers])
-                await self._take_ends()
+                await self._until_news([submitting, *helpers, *self._watched])
+                await self._take_ends(bus)
             await submitting
         finally:
             submitting.cancel()
@@ -128,15 +144,18 @@ class Runner:
     async def _submit_all(self, bus: Bus) -> None:
         waiting = iter(self.book.chosen(Choice.RUN))
         while chunk := list(islice(waiting, CHUNK)):
-            for entry in chunk:
-                self._prepare(entry)
+            if self._machines is None:
+                for entry in chunk:
+                    self._prepare(entry)
             await asyncio.gather(*(self._submit(bus, entry) for entry in chunk))
 
     def _prepare(self, entry: Entry) -> None:
         """Make the job's folder, unless its task, submitted by a run that was killed, may be at work in it."""
         path, loaded = self._folder.job_path(entry.name), self._loaded
         portal = (self._info.portal, self._token)
-        script = run_script(entry.job, loaded.name, path, loaded.folder, loaded.environments, portal)
+        working = place(entry.job.working_dir, loaded.folder) if entry.job.working_dir else path
+        mark = path.with_name(f"{path.name}.{State.RUNNING}")
+        script = run_script(entry.job, loaded.name, path, quote(str(working)), loaded.environments, portal, mark)
         if (
             self._resumed
             and entry.before in (State.INIT, State.INTERRUPTED)
@@ -160,8 +179,13 @@ class Runner:
             max_attempts=job.max_attempts,
         )
         # The same line for all jobs of a batch, so that the estimator sees them as of one kind.
-        line = f". ./run.sh # {file_name(self._loaded.name)}"
-        task = await chosen.command(line, cwd=self._folder.job_path(entry.name))
+        ending = f"# {file_name(self._loaded.name)}"
+        if self._machines is None:
+            task = await chosen.command(f". ./run.sh {ending}", cwd=self._folder.job_path(entry.name))
+        else:
+            # Where it will run is not known yet: the job asks for its files when it begins.
+            names = {"HEADWAY_BATCH_JOB": file_name(entry.name)}
+            task = await chosen.command(f'. "$HEADWAY_BATCH_ROOT/start.sh" {ending}', env=names)
         self._tasks[task.id] = task
         self.book.on_submitted(entry, task.id)
         task.watch(lambda ended: self._on_end(entry, ended))
@@ -180,18 +204,35 @@ class Runner:
                     if entry is not None:
                         self._tell_start(entry)
 
-    async def _take_ends(self) -> None:
+    async def _take_ends(self, bus: Bus) -> None:
         ended, self._ended = self._ended, []
-        for entry, task in ended:
-            if entry.state not in ENDS:
-                await self._take_end(entry, task)
+        troubles = await asyncio.gather(*(self._collect(entry) for entry, _task in ended))
+        for (entry, task), trouble in zip(ended, troubles, strict=True):
+            if entry.state in ENDS:
+                continue
+            if trouble and not self._stopping and self._losses[entry.name] < MOST_LOSSES:
+                self._losses[entry.name] += 1
+                log.warning("a job's output was lost with its machine; it runs again", job=entry.name, reason=trouble)
+                entry.runs += 1
+                await self._submit(bus, entry)
+                continue
+            await self._take_end(entry, task, trouble)
 
-    async def _take_end(self, entry: Entry, task: Task) -> None:
+    async def _collect(self, entry: Entry) -> str:
+        """Wait for what a job has written elsewhere; what went wrong with it, in words."""
+        return "" if self._machines is None else await self._machines.collect(file_name(entry.name))
+
+    async def _take_end(self, entry: Entry, task: Task, trouble: str) -> None:
         outcome = task.outcome
         assert outcome is not None
         info = await task.info() if self._resumed else None
         words = "" if outcome.error is None else last_line_of(self._folder.job_path(entry.name) / "stderr")
         record = record_of(entry, outcome, time.time(), self._stopping, info, words)
+        if self._machines is not None:
+            ext = {"backend_type": "remote", "hostname": outcome.runtime}
+            record = msgspec.structs.replace(record, ext=ext)
+        if trouble and record.status is State.SUCCEED:
+            record = msgspec.structs.replace(record, status=State.FAILED, reason="output lost", message=trouble)
         if outcome.ran > 0 and not entry.told_started:
             entry.told_started, entry.runtime = True, outcome.runtime
             self._tell_start(entry)
@@ -258,7 +299,7 @@ class Runner:
                 await self._within(bus.cancel(unfinished, timeout=STOP_PATIENCE))
                 await self._within(asyncio.gather(*(task.wait(STOP_PATIENCE) for task in unfinished)))
         with contextlib.suppress(BatchError):  # the disk is full, say, which is what stopped it
-            await self._take_ends()
+            await self._take_ends(bus)
 
     @staticmethod
     async def _within(work: Awaitable[Any]) -> Any:

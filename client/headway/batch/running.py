@@ -28,6 +28,10 @@ from headway.batch.errors import BatchBusy, BatchError, BatchFileError
 from headway.batch.folder import BatchFolder
 from headway.batch.killing import kill_job
 from headway.batch.records import RunInfo, State
+from headway.batch.remote import ssh
+from headway.batch.remote.jobs import Jobs
+from headway.batch.remote.machine import Means
+from headway.batch.remote.machines import Machines, machines_of
 from headway.batch.runner import Runner
 from headway.batch.server import Portal, serving
 from headway.private_bus import START_PATIENCE, PrivateHub
@@ -44,7 +48,13 @@ LEFTOVER_PATIENCE = 40.0
 LOCK_PATIENCE = 1.0
 """Seconds that a lock is tried: somebody may just be looking whether it is held."""
 
+MOST_SOCKET_PATH = 100
+"""Bytes of a socket's path; the system takes 108."""
+
 POLL = 0.05
+LOOK = 1.0
+"""Seconds between looks whether machines have brought up their runtimes."""
+
 PRIVATE = {
     "HEADWAY_CONTROLLER_DURABILITY": "memory",
     "HEADWAY_RUNTIME_DRAIN_DEADLINE": "0",
@@ -60,12 +70,14 @@ ALL = Selection()
 
 @dataclass(frozen=True)
 class Options:
-    """How a batch is run. ``bus``: the address of one that is there, None: a private one. ``slots``: of a private one."""
+    """How a batch is run. ``bus``: the address of one that is there, None: a private one. ``slots``: of a private one, or of
+    each machine. ``accept_new_hosts``: trust the keys of machines that are seen for the first time."""
 
     selection: Selection = ALL
     bus: str | None = None
     slots: float | None = None
     data_dir: str | None = None
+    accept_new_hosts: bool = False
     tick: float = 0.25
 
 
@@ -104,10 +116,12 @@ def run_loaded(
 def check_backend(loaded: Loaded, options: Options) -> None:
     """What can be known before anything is made. Raises BatchFileError."""
     if not isinstance(loaded.config.backend, LocalBackend):
-        raise BatchFileError(
-            f"{loaded.source}: backend.type: 'remote': this version does not reach machines over SSH; start a runtime "
-            "on each (headway runtime) and run the batch with --bus"
-        )
+        ssh.check_installed()
+        if options.bus is not None:
+            raise BatchFileError(
+                f"{loaded.source}: backend.type: 'remote' and --bus exclude each other: the machines get a bus of the batch's "
+                "own; leave out --bus, or the backend, and start a runtime on each machine (headway runtime)"
+            )
     unknown = set(options.selection.only) - {str(job.name) for job in loaded.jobs}
     if unknown:
         raise BatchFileError(f"{loaded.source}: there is no job {sorted(unknown)[0]!r} in the batch")
@@ -226,30 +240,41 @@ def _run_locked(
             if hub is not None and not hub.is_alive:
                 raise BatchError(f"the batch's private bus has ended by itself. It wrote:\n{hub.written()}")
 
-        runner = Runner(
-            loaded,
-            folder,
-            book,
-            info,
-            callbacks,
-            resumed=resumed,
-            refresh=refresh,
-            tick=options.tick,
-            check=check,
-            token=portal.token,
-        )
+        def runner_with(machines: Machines | None, watched: list[asyncio.Task[None]]) -> Runner:
+            return Runner(
+                loaded,
+                folder,
+                book,
+                info,
+                callbacks,
+                resumed=resumed,
+                refresh=refresh,
+                tick=options.tick,
+                check=check,
+                token=portal.token,
+                machines=machines,
+                watched=watched,
+            )
 
         async def work() -> None:
             import headway
 
             # A private bus needs no key, whatever the settings say about another.
             key, patience = (None, None) if hub is None else ("", START_PATIENCE)
-            async with headway.connect(url, timeout=patience, key_file=key) as bus:
-                await check_needs(loaded, book, bus, private=hub is not None)
+            jobs = Jobs.of(loaded, folder, book.entries, (portal.url, portal.token))
+            means = Means(jobs, url, options.accept_new_hosts)
+            async with (
+                headway.connect(url, timeout=patience, key_file=key) as bus,
+                machines_of(loaded.config.backend, options.slots, means) as (machines, keeping),
+            ):
+                if machines is None:
+                    await check_needs(loaded, book, bus, private=hub is not None)
+                else:
+                    keeping.append(asyncio.create_task(_check_machines(loaded, book, bus, machines)))
                 folder.write_config(loaded.config)
                 folder.write_run(info)
                 try:
-                    await runner.run(bus)
+                    await runner_with(machines, keeping).run(bus)
                 finally:
                     folder.forget_run()
 
@@ -281,10 +306,20 @@ def _bus_of(loaded: Loaded, options: Options, descriptor: int) -> Iterator[tuple
     backend = loaded.config.backend
     slots = options.slots or (backend.slots if isinstance(backend, LocalBackend) else None)
     temporary = tempfile.mkdtemp(prefix="headway-batch-")
+    # A socket in a folder that nobody else can enter; a path that is too long for one gets a port on loopback.
+    path = f"{temporary}/bus"
+    bind = f"ipc://{path}" if len(os.fsencode(path)) <= MOST_SOCKET_PATH else "tcp://127.0.0.1:*"
     try:
         # Its temporary files lie in its own folder, so that they go with it however it ends.
         settings = PRIVATE | {"TMPDIR": temporary}
-        hub = PrivateHub(Path(temporary), slots, settings=settings, inherited=[descriptor])
+        hub = PrivateHub(
+            Path(temporary),
+            slots,
+            settings=settings,
+            inherited=[descriptor],
+            bind=bind,
+            with_runtime=isinstance(backend, LocalBackend),
+        )
         try:
             yield hub.wait_until_ready(START_PATIENCE), hub
         finally:
@@ -292,6 +327,17 @@ def _bus_of(loaded: Loaded, options: Options, descriptor: int) -> Iterator[tuple
             _end_runtime(Path(temporary))
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+async def _check_machines(loaded: Loaded, book: Book, bus: Bus, machines: Machines) -> None:
+    """When every machine has answered, or has not, say which job is too large for all of them."""
+    expected = await machines.until_all_are_settled()
+    while True:
+        online = [state for state in await bus.runtimes() if state.state == "online"]
+        if len(online) >= expected:
+            break
+        await asyncio.sleep(LOOK)
+    await check_needs(loaded, book, bus, private=False)
 
 
 def _end_runtime(folder: Path) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from headway.batch.config import Job, place
+from headway.batch.config import Job
 
 NOT_ENTERED = 1
 """Exit status where the working folder is not there any more."""
@@ -25,20 +25,22 @@ def params_bytes(job: Job) -> bytes:
 def run_script(
     job: Job,
     batch: str,
-    folder: Path,
-    origin: Path,
+    folder: PurePath,
+    working: str,
     environments: Mapping[str, str],
     portal: tuple[str, str] = ("", ""),
+    mark: Path | None = None,
 ) -> str:
-    """The text of ``run.sh``. ``folder``: the job's. ``portal``: where the batch answers over HTTP, and the token for it."""
-    working = place(job.working_dir, origin) if job.working_dir else folder
-    status = folder.parent / f"{folder.name}.running"
+    """The text of ``run.sh``.
+
+    ``folder``: the job's. ``working``: where the command runs, as a word of the shell, quoted. ``portal``: where the batch
+    answers over HTTP, and the token for it. ``mark``: the file that says that the job runs, if the job is to make it.
+    """
     variables = {
         **environments,
         "HYPERCTL_JOB_NAME": str(job.name),
         "HYPERCTL_BATCH_NAME": batch,
         "HYPERCTL_JOB_DATA_DIR": str(folder),
-        "HYPERCTL_JOB_WORKING_DIR": str(working),
         "HEADWAY_PARAMS_FILE": str(folder / "params.json"),
     }
     for name, value in zip(("HYPERCTL_SERVER_PORTAL", "HYPERCTL_SERVER_TOKEN"), portal, strict=True):
@@ -48,9 +50,10 @@ def run_script(
         "#!/bin/sh",
         'export TMP="${TMPDIR:-/tmp}"',
         *(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
-        f": >{shlex.quote(str(status))}",
+        f"export HYPERCTL_JOB_WORKING_DIR={working}",
+        *([f": >{shlex.quote(str(mark))}"] if mark is not None else []),
         f"exec >{shlex.quote(str(folder / 'stdout'))} 2>{shlex.quote(str(folder / 'stderr'))}",
-        f"cd -- {shlex.quote(str(working))} || exit {NOT_ENTERED}",
+        f"cd -- {working} || exit {NOT_ENTERED}",
         str(job.command),
     ]
     return "\n".join(lines) + "\n"

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 @click.option("--only", multiple=True, metavar="NAME", help="Run this job and leave the others; repeatable.")
 @click.option("--keep-failed", is_flag=True, help="Skip those that failed before, too.")
 @click.option("--force", is_flag=True, help="Run those again that have succeeded.")
+@click.option(
+    "--accept-new-hosts", is_flag=True, help="Trust the keys of machines seen for the first time, and keep them."
+)
 @click.option("--plain", is_flag=True, help="Print lines instead of a live table.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON, and nothing else.")
 @log_options
@@ -82,7 +85,7 @@ def _options(given: dict[str, Any], bus: str | None) -> Any:
     from headway.batch.running import Options
 
     selection = Selection(frozenset(given["only"]), given["keep_failed"], given["force"])
-    return Options(selection, bus, given["slots"], given["batches_data_dir"])
+    return Options(selection, bus, given["slots"], given["batches_data_dir"], given["accept_new_hosts"])
 
 
 @contextmanager
