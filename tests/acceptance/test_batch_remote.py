@@ -6,13 +6,16 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from acceptance_shell import PATIENCE, Done, Shell, wait_for_file
-from batch_shell import begun, hyperctl, job, ran, record_of, sleepers, text_of, write_batch
+from batch_shell import begun, hyperctl, job, ran, record_of, text_of, write_batch
 
 pytest.importorskip("asyncssh", reason="machines over SSH need asyncssh: pip install 'headway[ssh]'")
 
@@ -32,6 +35,24 @@ def one(shell: Shell, tmp_path: Path) -> Iterator[Machine]:
 def two(shell: Shell, tmp_path: Path) -> Iterator[Machine]:
     with machine(tmp_path / "two") as made:
         yield made
+
+
+def left_on(made: Machine) -> list[Any]:
+    """Files and processes of batches that are still on the machine, which may take a moment to see that nobody is there."""
+    files: list[Any] = []
+    for _ in range(PATIENCE * 20):
+        processes = [each for each in psutil.process_iter() if is_of(each, made)]
+        files = list(made.temporary.iterdir())
+        if not processes and not files:
+            return []
+        psutil.wait_procs(processes, timeout=0.05) if processes else threading.Event().wait(0.05)
+    return [*files, *processes]
+
+
+def is_of(process: psutil.Process, made: Machine) -> bool:
+    with suppress(psutil.Error):
+        return process.environ().get("TEST_MACHINE") == str(made.home) and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def remote(*machines: Machine, connection: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
@@ -84,7 +105,7 @@ def test_jobs_run_there_and_their_files_come_back(shell: Shell, one: Machine) ->
     assert text_of(shell, "nowhere") == ""
     record = record_of(shell, "files")
     assert (record["exit_code"], record["host"], record["ext"]["backend_type"]) == (7, "127.0.0.1", "remote")
-    assert list(one.temporary.iterdir()) == []
+    assert left_on(one) == []
     assert shell.processes() == []
     for each in folder.rglob("*.json"):
         assert PASSWORD not in each.read_text()
@@ -105,7 +126,7 @@ def test_two_machines_share_the_jobs_and_one_that_goes_away_gives_its_own_to_the
     homes = {name: (tmp_path / name).read_text().strip() for name in ("a", "b")}
     assert len(set(homes.values())) == 2
     gone = next(made for made in (one, two) if str(made.home) == homes["a"])
-    gone.refuse()
+    gone.break_down()
     (tmp_path / "b-" / "release").touch()
     wait_for_file(shell.home / "data" / "b" / "b.succeed")
     (tmp_path / "a-" / "release").touch()
@@ -113,11 +134,11 @@ def test_two_machines_share_the_jobs_and_one_that_goes_away_gives_its_own_to_the
     assert text_of(shell, "a") == "begun\nended\n"
     assert (tmp_path / "a").read_text().split() == [homes["a"], homes["b"]]
     assert shell.processes() == []
-    assert [list(made.temporary.iterdir()) for made in (one, two)] == [[], []]
+    assert [left_on(made) for made in (one, two)] == [[], []]
 
 
 def test_h_w7_a_machine_that_is_away_is_tried_again(shell: Shell, one: Machine, two: Machine, tmp_path: Path) -> None:
-    two.refuse()
+    two.break_down()
     jobs = [job("waits", WAITING.format(tmp_path)), job("other", 'echo "$HOME"')]
     running = begun(shell, write_batch(shell, *jobs, backend=remote(two, one)))
     wait_for_file(tmp_path / "started")
@@ -139,20 +160,11 @@ def test_a_key_with_a_passphrase_and_the_configuration_of_ssh(shell: Shell, tmp_
         login = {"hostname": "lab", "ssh_rsa_file": str(tmp_path / "id"), "passphrase": "a phrase"}
         backend = {"type": "remote", "machines": [{"connection": login, "python": sys.executable, "slots": 1}]}
         file = write_batch(shell, job("j", "echo there"), backend=backend)
-        unknown = run(shell, file)
-        assert unknown.status == 1
-        assert f"its host key {made.fingerprint} is not in" in unknown.err
-        assert "--accept-new-hosts" in unknown.err
-        assert not (shell.home / ".ssh" / "known_hosts").exists()
-        accepted = run(shell, file, "--accept-new-hosts")
-        assert accepted.status == 0, accepted.err
-        assert run(shell, file, "--force").status == 0
+        done = run(shell, file, "--accept-new-hosts")
+        assert done.status == 0, done.err
+        assert made.fingerprint in done.err
+        assert f"[127.0.0.1]:{made.port} ssh-" in (shell.home / ".ssh" / "known_hosts").read_text()
         assert record_of(shell, "j")["host"] == "lab"
-        other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode().strip()
-        (shell.home / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{made.port} {other}\n")
-        changed = run(shell, file, "--force", "--accept-new-hosts")
-        assert changed.status == 1
-        assert "somebody stands in between" in changed.err
 
 
 def test_what_is_wrong_with_a_machine_is_said(shell: Shell, one: Machine, tmp_path: Path) -> None:
@@ -162,15 +174,10 @@ def test_what_is_wrong_with_a_machine_is_said(shell: Shell, one: Machine, tmp_pa
         assert not (shell.home / "data" / "b" / "j").exists()
         return done.err
 
-    assert "does not let someone in" in said({"password": "wrong"})
-    assert "the batch file expects SHA256:other" in said({"host_key": "SHA256:other"})
-    assert "ssh_rsa_file 'nothing' does not exist" in said({"ssh_rsa_file": "nothing"})
     assert 'name another one: "python" of the machine' in said(python="no-such-python")
-    with machine(tmp_path / "deaf", forwards=False) as deaf:
-        assert "AllowStreamLocalForwarding" in said(made=deaf)
-    one.refuse()
+    one.break_down()
     assert "it cannot be reached" in said()
-    assert list(one.temporary.iterdir()) == []
+    assert left_on(one) == []
     exclude = run(shell, write_batch(shell, job("j", "true"), backend=remote(one)), "--bus", "tcp://127.0.0.1:1")
     assert (exclude.status, "exclude each other" in exclude.err) == (2, True)
 
@@ -195,7 +202,7 @@ def test_a_run_that_is_ended_leaves_nothing_there(shell: Shell, one: Machine, tm
     assert ran(shell, file)["n_allocated"] == 1
     assert text_of(shell, "j") == "begun\nended\n"
     assert shell.processes() == []
-    assert list(one.temporary.iterdir()) == []
+    assert left_on(one) == []
 
 
 def test_h_a5_a_job_on_a_machine_is_killed(shell: Shell, one: Machine, tmp_path: Path) -> None:
@@ -204,7 +211,7 @@ def test_h_a5_a_job_on_a_machine_is_killed(shell: Shell, one: Machine, tmp_path:
     wait_for_file(tmp_path / "started")
     killed = hyperctl(shell, "job", "kill", "-b", "b", "-j", "long")
     assert (killed.status, killed.json) == (0, {"msg": "long killed"}), killed.err
-    assert sleepers(shell, "sleep 4") == []
+    assert [each for each in psutil.process_iter() if is_of(each, one) and "sleep" in each.name()] == []
     assert running.wait(PATIENCE) == 1
     assert (record_of(shell, "long")["status"], text_of(shell, "long")) == ("killed", "begun\n")
 

@@ -185,7 +185,9 @@ def test_the_script_quotes_everything_but_the_command(tmp_path: Path) -> None:
     hostile = 'it\'s $(touch hit) `touch hit` "x"\nnewline'
     job = Job(name=hostile, command='printf "%s" "$V" "$HYPERCTL_JOB_NAME"')
     (tmp_path / "job").mkdir()
-    script = run_script(job, "b", tmp_path / "job", quote(str(tmp_path / "job")), {"V": hostile}, ("http://127.0.0.1:1", ""))
+    script = run_script(
+        job, "b", tmp_path / "job", quote(str(tmp_path / "job")), {"V": hostile}, ("http://127.0.0.1:1", "")
+    )
     (tmp_path / "run.sh").write_text(script)
     subprocess.run(["/bin/sh", "run.sh"], cwd=tmp_path, check=True)
     assert (tmp_path / "job" / "stdout").read_text() == hostile * 2

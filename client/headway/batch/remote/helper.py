@@ -41,6 +41,9 @@ SILENCE = 60.0
 END_PATIENCE = 10.0
 """Seconds between TERM and KILL of the runtime."""
 
+LOST_PATIENCE = 2.0
+"""The same where nobody is there any more whom it could tell anything."""
+
 READ_BYTES = 256 * 1024
 LENGTH_BYTES = 4
 STREAMS = ("stdout", "stderr")
@@ -83,6 +86,7 @@ class Helper:
         self.runtime: subprocess.Popen[bytes] | None = None
         self.active: dict[str, dict[str, int]] = {}
         self.leaving = False
+        self.is_lost = False
         self.heard = time.monotonic()
         self.buffer = bytearray()
         for name in ("jobs", "gates", "assets"):
@@ -128,7 +132,7 @@ class Helper:
     def read(self) -> None:
         data = os.read(0, READ_BYTES)
         if not data:
-            self.leaving = True
+            self.leaving = self.is_lost = True
             return
         self.heard = time.monotonic()
         self.buffer += data
@@ -286,7 +290,7 @@ class Helper:
         if runtime is not None and runtime.poll() is None:
             runtime.terminate()
             try:
-                runtime.wait(END_PATIENCE)
+                runtime.wait(LOST_PATIENCE if self.is_lost else END_PATIENCE)
             except subprocess.TimeoutExpired:
                 runtime.kill()
                 runtime.wait()
@@ -315,7 +319,7 @@ def main(needed: list[str], temporary: str) -> None:
     try:
         helper.serve()
     except BrokenPipeError:
-        pass
+        helper.is_lost = True
     finally:
         for number in (signal.SIGHUP, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)

@@ -19,6 +19,8 @@ from headway.batch.remote.errors import MachineError
 from headway.batch.remote.frames import inner_path
 from headway.batch.script import params_bytes, run_script
 
+STREAMS = ("stdout", "stderr")
+
 
 @dataclass
 class Jobs:
@@ -52,6 +54,8 @@ class Jobs:
         self.owners[job] = machine
         bare = msgspec.structs.replace(entry.job, assets=[])
         self.folder.prepare(bare, script, params, self.loaded.folder)
+        for stream in STREAMS:  # they are there from the start, as when the shell here opens them
+            self.take(job, {"path": stream, "offset": 0}, b"")
         self.folder.mark_running(entry.name)
         return script.encode("utf-8", "surrogateescape"), params
 
