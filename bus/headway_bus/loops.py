@@ -30,8 +30,10 @@ def run(main: Coroutine[Any, Any, Result]) -> Result:
         # The default loop there cannot watch a ZeroMQ descriptor.
         with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
             return runner.run(main)
-    import uvloop
-
+    try:
+        import uvloop
+    except ModuleNotFoundError:  # a machine that was lent the rest; the loop of the library does the same, slower
+        return asyncio.run(main)
     return uvloop.run(main)
 
 

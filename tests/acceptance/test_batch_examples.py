@@ -195,10 +195,6 @@ def test_h_w13_errors_before_anything_runs(shell: Shell) -> None:
     (shell.home / "wrong.json").write_text('{"name": "x",\n "jobs": [}')
     done = shell("run", "--config", "wrong.json")
     assert (done.status, "wrong.json: line 2, column 11" in done.err) == (2, True)
-    remote = {"machines": [{"connection": {"hostname": "h", "username": "u", "password": "secret-word"}}]}
-    done = shell("run", "--config", write_batch(shell, job("j", "true"), backend={"type": "remote", **remote}))
-    assert done.status == 2
-    assert "--bus" in done.err
     assert not (shell.home / "data").exists()
     assert hyperctl(shell).status == 0
     assert "{run,generate,batch,job}" in hyperctl(shell).out

@@ -12,8 +12,9 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,9 +53,6 @@ MOST_SOCKET_PATH = 100
 """Bytes of a socket's path; the system takes 108."""
 
 POLL = 0.05
-LOOK = 1.0
-"""Seconds between looks whether machines have brought up their runtimes."""
-
 PRIVATE = {
     "HEADWAY_CONTROLLER_DURABILITY": "memory",
     "HEADWAY_RUNTIME_DRAIN_DEADLINE": "0",
@@ -262,11 +260,12 @@ def _run_locked(
             # A private bus needs no key, whatever the settings say about another.
             key, patience = (None, None) if hub is None else ("", START_PATIENCE)
             jobs = Jobs.of(loaded, folder, book.entries, (portal.url, portal.token))
-            means = Means(jobs, url, options.accept_new_hosts)
-            async with (
-                headway.connect(url, timeout=patience, key_file=key) as bus,
-                machines_of(loaded.config.backend, options.slots, means) as (machines, keeping),
-            ):
+            async with AsyncExitStack() as stack:
+                bus = await stack.enter_async_context(headway.connect(url, timeout=patience, key_file=key))
+                means = Means(jobs, url, partial(_is_online, bus), options.accept_new_hosts)
+                machines, keeping = await stack.enter_async_context(
+                    machines_of(loaded.config.backend, options.slots, means)
+                )
                 if machines is None:
                     await check_needs(loaded, book, bus, private=hub is not None)
                 else:
@@ -329,14 +328,13 @@ def _bus_of(loaded: Loaded, options: Options, descriptor: int) -> Iterator[tuple
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+async def _is_online(bus: Bus, name: str) -> bool:
+    return any(state.info.name == name and state.state == "online" for state in await bus.runtimes())
+
+
 async def _check_machines(loaded: Loaded, book: Book, bus: Bus, machines: Machines) -> None:
     """When every machine has answered, or has not, say which job is too large for all of them."""
-    expected = await machines.until_all_are_settled()
-    while True:
-        online = [state for state in await bus.runtimes() if state.state == "online"]
-        if len(online) >= expected:
-            break
-        await asyncio.sleep(LOOK)
+    await machines.until_all_are_settled()
     await check_needs(loaded, book, bus, private=False)
 
 

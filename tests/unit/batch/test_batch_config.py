@@ -39,7 +39,8 @@ def test_h_a3_the_remote_example(tmp_path: Path) -> None:
     machine = {"connection": {"hostname": "host1", "username": "hyperctl", "password": "hyperctl"}}
     loaded = made(tmp_path, backend={"type": "remote", "machines": [machine]}, server={"host": "192.168.10.206"})
     assert isinstance(loaded.config.backend, RemoteBackend)
-    assert loaded.config.backend.machines[0].connection.port == 22
+    connection = loaded.config.backend.machines[0].connection
+    assert (connection.username, connection.port) == ("hyperctl", None)  # None: what ~/.ssh/config says, or 22
     assert (loaded.config.server.host, loaded.config.server.port) == ("192.168.10.206", 8060)
     older = made(tmp_path, backend={"type": "remote", "conf": {"machines": [machine]}})
     assert older.config.backend == loaded.config.backend

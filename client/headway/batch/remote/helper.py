@@ -125,7 +125,7 @@ class Helper:
             for job in list(self.active):
                 self.send_growth(job)
             if self.runtime is not None and self.runtime.poll() is not None:
-                text = self.path("runtime.log").read_bytes()[-4000:].decode("utf-8", "replace")
+                text = self.path("runtime.log").read_bytes()[-2000:].decode("utf-8", "replace")
                 self.send("ended", status=self.runtime.returncode, text=text)
                 return
 

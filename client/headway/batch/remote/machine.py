@@ -6,7 +6,7 @@ import asyncio
 import os
 import shlex
 import tarfile
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files as package_files
@@ -25,6 +25,9 @@ PART_BYTES = 256 * 1024
 ALIVE = 10.0
 """Seconds between words to the helper, which takes a minute of silence for our death."""
 
+LOOK = 0.1
+"""Seconds between questions whether its runtime has reached the bus."""
+
 PATIENCE = 60.0
 """Seconds that the helper has for each answer while the machine is being made ready."""
 
@@ -36,10 +39,12 @@ log = get_logger("headway.batch")
 
 @dataclass(frozen=True)
 class Means:
-    """What all machines of a run share. ``bus``: the address of the private bus, here."""
+    """What all machines of a run share. ``bus``: the address of the private bus, here. ``is_online``: whether a runtime of
+    this name has reached it."""
 
     jobs: Jobs
     bus: str
+    is_online: Callable[[str], Awaitable[bool]]
     accept_new: bool = False
     log_level: str = "warning"
 
@@ -89,6 +94,7 @@ class Session:
         await self._lead_to_bus(connection)
         await self._start()
         self._begin(self._stay_alive())
+        self._begin(self._wait_until_online())
         reading = self._begin(self._read())
         await asyncio.wait([reading, self._broken], return_when="FIRST_COMPLETED")
         for each in (self._broken, reading):
@@ -163,6 +169,18 @@ class Session:
             arguments += ["--slots", f"{self._record.slots:g}"]
         await self._send("start", arguments=arguments, environment={"HEADWAY_RUNTIME_DRAIN_DEADLINE": "0"})
         await self._answer("started")
+
+    async def _wait_until_online(self) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    if await self._means.is_online(self.name):
+                        break
+                    await asyncio.sleep(LOOK)
+        except TimeoutError:
+            raise MachineError(
+                f"its runtime did not reach the bus through the connection within {PATIENCE:g} s"
+            ) from None
         self.ready.set()
 
     async def _answer(self, op: str) -> tuple[dict[str, Any], bytes]:
@@ -210,7 +228,9 @@ class Session:
     def _on_frame(self, header: dict[str, Any], body: bytes) -> None:
         op, job, jobs = header["op"], header.get("job"), self._means.jobs
         if op == "ended":
-            raise MachineError(f"its runtime has ended with {header.get('status')}. It wrote:\n{header.get('text')}")
+            # One that never came up will not come up the next time.
+            kind = MachineError if self.ready.is_set() else MachineRefused
+            raise kind(f"its runtime has ended with status {header.get('status')}. It wrote:\n{header.get('text')}")
         if op == "want" and isinstance(job, str):
             self._begin(self._give(job))
         elif op == "finished":

@@ -112,10 +112,9 @@ class Machines:
             for task in waiting:
                 task.cancel()
 
-    async def until_all_are_settled(self) -> int:
-        """Return when each is up or has failed to be; how many are up."""
+    async def until_all_are_settled(self) -> None:
+        """Return when each is up or has failed to be."""
         await asyncio.gather(*(each.settled.wait() for each in self._kept.values()))
-        return sum(each.is_up for each in self._kept.values())
 
     def _problems(self, text: str) -> str:
         return "\n".join([f"{text}:", *(f"  {each.name}: {each.problem}" for each in self._kept.values())])
