@@ -294,12 +294,21 @@ class Runner:
         """End what runs, and wait until it is over. A second interruption does not wait."""
         self._stopping = True
         unfinished = [task for task in self._tasks.values() if not task.done]
-        if unfinished:
+        if unfinished and self._bus_lives():
             with contextlib.suppress(HeadwayError, TimeoutError):
                 await self._within(bus.cancel(unfinished, timeout=STOP_PATIENCE))
                 await self._within(asyncio.gather(*(task.wait(STOP_PATIENCE) for task in unfinished)))
         with contextlib.suppress(BatchError):  # the disk is full, say, which is what stopped it
             await self._take_ends(bus)
+
+    def _bus_lives(self) -> bool:
+        """Whether there is any use in asking it for something."""
+        try:
+            if self._check is not None:
+                self._check()
+        except BatchError:
+            return False
+        return True
 
     @staticmethod
     async def _within(work: Awaitable[Any]) -> Any:
