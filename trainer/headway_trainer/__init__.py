@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from headway_trainer.errors import StudyCancelled, TrainerError
     from headway_trainer.jobs import cancel, commit_job_func, get_result_func, get_status, get_status_or_result, push
     from headway_trainer.models.base import Model
+    from headway_trainer.models.files import load_model, save_model
     from headway_trainer.models.registry import model
     from headway_trainer.running.job import Job
     from headway_trainer.running.objectives import Command, Script
@@ -35,6 +36,8 @@ _HOME_OF = {
     "Command": "headway_trainer.running.objectives",
     "Job": "headway_trainer.running.job",
     "Model": "headway_trainer.models.base",
+    "load_model": "headway_trainer.models.files",
+    "save_model": "headway_trainer.models.files",
     "Script": "headway_trainer.running.objectives",
     "Study": "headway_trainer.studies.study",
     "StudyCancelled": "headway_trainer.errors",
@@ -60,10 +63,12 @@ __all__ = [
     "get_result_func",
     "get_status",
     "get_status_or_result",
+    "load_model",
     "model",
     "push",
     "read_series",
     "resume",
+    "save_model",
     "search",
     "train",
 ]

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,10 @@ from headway_trainer.running.job import Job
 from headway_trainer.study_cli import figure, study
 
 if TYPE_CHECKING:
-    from headway_trainer.running.training import Progress
+    from headway_trainer.running.training import Listener, Progress
+
+PLOTS = 12
+"""Pictures in a report if nothing is said: some four seconds of drawing."""
 
 LISTS = ("group", "features", "models")
 
@@ -46,29 +50,39 @@ __all__ = ["study", "train"]
 @click.option("--metric", metavar="NAME", help="What decides.  [default: mase]")
 @click.option("--season", type=click.IntRange(1), help="Steps in a season.  [default: 1, none]")
 @click.option("--folds", type=click.IntRange(1), help="Looks back that validate a model.  [default: 3]")
-@click.option("--engine", metavar="NAME", help="hyperopt, random or grid.  [default: hyperopt]")
+@click.option("--engine", metavar="NAME", help="hyperopt, optuna, random or grid.  [default: hyperopt]")
 @click.option("--seed", type=click.IntRange(0), help="For the same trials again.  [default: 0]")
 @click.option("--mode", type=click.Choice(["async", "batch"]), help="batch: the same trials however many workers.")
 @click.option("--parallel", type=click.IntRange(1), help="Trials of a study at the same time.  [default: 8]")
+@click.option("--export", is_flag=True, default=None, help="Keep the fitted models in the report, as JSON and npz.")
+@click.option(
+    "--plots", type=click.IntRange(0), help="Series of which the report has a picture.  [default: 12 with -o]"
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="The folder of the report.")
 @json_option
 @bus_options
 @click.pass_context
-def train(ctx: click.Context, /, file: Path, output: Path | None, as_json: bool, **given: Any) -> int:
-    """Train models for every series of FILE, a csv or csv.gz, or as a job.toml says.
+def train(
+    ctx: click.Context, /, file: Path, output: Path | None, plots: int | None, as_json: bool, **given: Any
+) -> int:
+    """Train models for every series of FILE, a csv, csv.gz or parquet, or as a job.toml says.
 
     Each series gets the model and the parameters with the best validated metric, fitted again on all points, and its
-    forecast. With -o the results go to results.json and forecasts.csv there; the same command again goes on with what is
-    there. A series that cannot be used has a status and a reason in the results and stops no other.
+    forecast. With -o the results go to results.json and forecasts.csv there and, where matplotlib is installed, to
+    report.html with pictures of some series; the same command again goes on with what is there. A series that cannot be
+    used has a status and a reason in the results and stops no other.
     """
     settings = {name: value for name, value in given.items() if value is not None}
-    found = run_job(ctx, _job(file, settings), output, quiet=as_json)
+    if (settings.get("export") or plots) and output is None:
+        raise click.UsageError("--export and --plots need a folder; give one with -o")
+    found = run_job(ctx, _job(file, settings), output, quiet=as_json, plots=plots)
     if as_json:
         print_json(found)
     else:
         print_results(found)
         if output is not None:
-            click.echo(f"\n{output / 'results.json'}, {output / 'forecasts.csv'}")
+            written = [output / name for name in ("results.json", "forecasts.csv", "report.html")]
+            click.echo(f"\n{', '.join(str(path) for path in written if path.exists())}")
     return DONE if any(row["forecast"] for row in found["series"]) else FAILED
 
 
@@ -83,37 +97,43 @@ def _job(file: Path, settings: dict[str, Any]) -> Job:
     return Job.from_plain({"path": str(file), **settings}, "headway train")
 
 
-def run_job(ctx: click.Context, job: Job, folder: Path | None, quiet: bool) -> dict[str, Any]:
-    """Train on the bus that the command line chose, with a bar on a terminal."""
+def run_job(ctx: click.Context, job: Job, folder: Path | None, quiet: bool, plots: int | None = None) -> dict[str, Any]:
+    """Train on the bus that the command line chose, with bars on a terminal. ``plots``: None: a few, if it can be done."""
     import headway
     from headway_trainer.running.training import train as run
 
     choice = ctx.find_root().ensure_object(Choice)
+    drawn = PLOTS if plots is None and folder is not None and find_spec("matplotlib") else plots or 0
 
     async def work() -> dict[str, Any]:
         async with headway.connect(
             choice.bus, config=choice.config, key_file=choice.key_file, timeout=CONNECT_SECONDS
         ) as bus:
-            with _progress(quiet) as progress:
-                return await run(bus, job, folder=folder, progress=progress)
+            with _progress(quiet) as (progress, listener):
+                return await run(bus, job, folder=folder, progress=progress, listener=listener, plots=drawn)
 
     return asyncio.run(work())
 
 
 @contextmanager
-def _progress(quiet: bool) -> Iterator[Progress]:
-    """A bar with the time left on a terminal; nothing where nobody looks."""
+def _progress(quiet: bool) -> Iterator[tuple[Progress, Listener]]:
+    """Bars for the series and the trials, with the time left, on a terminal; nothing where nobody looks."""
     if quiet or not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield lambda done, total: None, lambda row, ended, series: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn("trials"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        shown = bar.add_task("trials", total=None)
-        yield lambda done, total: bar.update(shown, completed=done, total=total)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    last = TextColumn("{task.fields[last]}", markup=False)
+    with Bar(*columns, last, console=Console(stderr=True), transient=True) as bar:
+        series, trials = bar.add_task("series", total=None, last=""), bar.add_task("trials", total=None, last="")
+
+        def on_series(row: dict[str, Any], ended: int, count: int) -> None:
+            bar.update(series, completed=ended, total=count, last=f"{row['label']}: {row['model'] or row['status']}")
+
+        yield lambda done, total: bar.update(trials, completed=done, total=total), on_series
 
 
 def print_results(found: dict[str, Any]) -> None:

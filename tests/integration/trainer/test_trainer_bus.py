@@ -107,6 +107,24 @@ def test_a_file_with_every_defect_is_trained(url: str, tmp_path: Path, granulari
     assert on(url, work) == found
 
 
+def test_a_model_that_fails_stops_no_other_and_each_series_is_told_of(url: str) -> None:
+    told: list[tuple[str, int, int]] = []
+
+    async def work(bus: headway.Bus) -> dict[str, Any]:
+        job = dirty(models=["Naive", "trainer_objectives:Stubborn"], trials=0)
+        return await headway_trainer.train(bus, job, listener=lambda row, *at: told.append((row["label"], *at)))
+
+    found = on(url, work)
+    rows = {row["group"][1]: row for row in found["series"]}
+    assert rows["ok"]["status"] == "ok" and rows["ok"]["model"] == "Naive"
+    assert rows["ok"]["reasons"][-1].endswith("Stubborn: RuntimeError: no")
+    assert (
+        len(told) == 14
+        and told[-1][1:] == (14, 14)
+        and {name for name, _, _ in told} == {row["label"] for row in found["series"]}
+    )
+
+
 def test_both_granularities_and_a_half_done_folder_find_the_same(url: str, tmp_path: Path) -> None:
     def found(folder: Path, granularity: str) -> list[Any]:
         async def work(bus: headway.Bus) -> dict[str, Any]:

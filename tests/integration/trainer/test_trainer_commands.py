@@ -10,6 +10,7 @@ import pytest
 
 import headway
 from headway.cli.app import run
+from headway_trainer import load_model
 from headway_trainer.cli import study, train
 
 ROOT = Path(__file__).parents[3]
@@ -46,6 +47,24 @@ def test_options_instead_of_a_file(url: str, capsys: pytest.CaptureFixture[str])
     assert run(["--bus", url, DIRTY, *options.split(), "--json"], train) == 0
     found = json.loads(capsys.readouterr().out)
     assert len(found["series"]) == 14 and found["table"][1]["model"] == "MaxNModel"
+
+
+def test_a_report_has_models_that_forecast_the_same_and_pictures(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib", reason="pip install 'headway[plot]'")
+    report = tmp_path / "report"
+    options = "--group region,sku --time date --target y --model Naive,LinearFit --trials 5 --horizon 2 --engine random"
+    assert run(["--bus", url, DIRTY, *options.split(), "--export", "--plots", "2", "-o", str(report)], train) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith("report.html")
+    assert len(list((report / "plots").iterdir())) == 2
+    [row] = [one for one in json.loads((report / "results.json").read_text())["series"] if one["group"][1] == "ok"]
+    for found in row["models"]:
+        loaded = load_model(report / found["file"])
+        assert loaded.predict(2).tolist() == found["forecast"]
+    assert json.loads((report / row["models"][0]["file"] / "model.json").read_text())["about"]["series"] == row["key"]
+    assert run(["--bus", url, DIRTY, *options.split(), "--plots", "2"], train) == 2
+    assert "--plots need a folder" in capsys.readouterr().err
 
 
 def test_mistakes_are_told_before_anything_runs(url: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 
 import headway
+from headway_trainer.models.base import Array, State
+from headway_trainer.models.simple import Level
 
 
 def bowl(x: float, y: float) -> float:
@@ -32,3 +34,13 @@ def curve(x: float) -> float:
     if x > 0.5:
         time.sleep(1000)
     return x
+
+
+class Stubborn(Level):
+    """A user's model with a defect."""
+
+    name = "Stubborn"
+    intro = "never fits"
+
+    def learn(self, y: Array, features: Array | None) -> State:
+        raise RuntimeError("no")

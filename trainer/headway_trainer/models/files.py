@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ FORMAT = 1
 SETTINGS, STATE = "model.json", "state.npz"
 
 
-def save_model(model: Model, folder: Path) -> None:
-    """Write a fitted model. A model of a user's own is named by its import path, so that it is found again."""
+def save_model(model: Model, folder: Path, about: Mapping[str, Any] | None = None) -> None:
+    """Write a fitted model. A model of a user's own is named by its import path, so that it is found again.
+
+    ``about``: plain data that is kept beside it, such as the series that it was fitted to.
+    """
     if model.state is None:
         raise TrainerError(f"{model.name}: it has not been fitted, so there is nothing to save")
     kind = type(model)
@@ -31,7 +35,7 @@ def save_model(model: Model, folder: Path) -> None:
     with (folder / STATE).open("wb") as stream:
         arrays: dict[str, Any] = dict(model.state)
         np.savez(stream, **arrays)
-    settings = {"format": FORMAT, "model": name, "params": model.params}
+    settings = {"format": FORMAT, "model": name, "params": model.params, **({"about": dict(about)} if about else {})}
     (folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 

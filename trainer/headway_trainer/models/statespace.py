@@ -11,6 +11,7 @@ from headway_trainer.models.base import SEASON, Array, State
 from headway_trainer.models.optional import Borrowed
 from headway_trainer.models.parameters import Parameter
 from headway_trainer.models.registry import model
+from headway_trainer.models.seasonal import SEASONS
 
 NO, YES = "no", "yes"
 
@@ -29,7 +30,8 @@ LOG = Parameter(
 class ARIMA(Borrowed):
     """Seasonal ARIMA(p, d, q)(P, D, Q) by maximum likelihood, plus a multiple of the spread of its residuals.
 
-    Without differencing it has a mean. Box and Jenkins, "Time Series Analysis" (1970).
+    The second bracket counts only where there is a season and three of it fit into the series. Without differencing it has
+    a mean. Box and Jenkins, "Time Series Analysis" (1970).
     """
 
     name = "ARIMA"
@@ -41,8 +43,8 @@ class ARIMA(Borrowed):
         order("d", 1, 2, "times that differences are taken"),
         order("q", 1, 5, "errors before that count"),
         order("P", 0, 2, "values of seasons before that count", searched=False),
-        order("D", 0, 1, "times that differences to the season before are taken", searched=False),
-        order("Q", 0, 2, "errors of seasons before that count", searched=False),
+        order("D", 1, 1, "times that differences to the season before are taken", searched=False),
+        order("Q", 1, 2, "errors of seasons before that count", searched=False),
         LOG,
         Parameter("add_std_factor", "float", 0.0, "standard deviations of the residuals to add"),
         SEASON,
@@ -52,7 +54,7 @@ class ARIMA(Borrowed):
         own = self._transformed(y)
         with self.fitting():
             found = self._built(own).fit(disp=False, maxiter=100)
-            spread = float(np.std(found.resid[self._lost() :])) if len(own) > self._lost() else 0.0
+            spread = float(np.std(found.resid[self._lost(own) :])) if len(own) > self._lost(own) else 0.0
             return {"y": own, "coefficients": np.asarray(found.params), "spread": np.array([spread])}
 
     def forecast(self, state: State, horizon: int, features: Array | None) -> Array:
@@ -70,19 +72,22 @@ class ARIMA(Borrowed):
         return np.log(y)
 
     def _built(self, y: Array) -> Any:
-        given, season = self.params, self.params["season"]
-        seasonal = (given["P"], given["D"], given["Q"], season) if season > 1 else (0, 0, 0, 0)
-        if len(y) <= self._lost() + 2:
-            raise SeriesRefused(
-                "too-short", f"{self.name}: {len(y)} points are too few for differences of {season} steps"
-            )
+        given, seasonal = self.params, self._seasonal(y)
+        if len(y) <= self._lost(y) + 2:
+            raise SeriesRefused("too-short", f"{self.name}: {len(y)} points are too few for {given['d']} differences")
         trend = "n" if given["d"] + seasonal[1] else "c"
-        kind = self.library.SARIMAX
-        return kind(y, order=(given["p"], given["d"], given["q"]), seasonal_order=seasonal, trend=trend)
+        return self.library.SARIMAX(y, order=(given["p"], given["d"], given["q"]), seasonal_order=seasonal, trend=trend)
 
-    def _lost(self) -> int:
+    def _seasonal(self, y: Array) -> tuple[int, int, int, int]:
+        given, season = self.params, self.params["season"]
+        if season < 2 or len(y) < SEASONS * season:
+            return 0, 0, 0, 0
+        return given["P"], given["D"], given["Q"], season
+
+    def _lost(self, y: Array) -> int:
         """Points that differencing uses up."""
-        return int(self.params["d"] + self.params["D"] * (self.params["season"] if self.params["season"] > 1 else 0))
+        seasonal = self._seasonal(y)
+        return int(self.params["d"]) + seasonal[1] * seasonal[3]
 
 
 @model
@@ -98,8 +103,14 @@ class ETS(Borrowed):
     shortest = 8
     parameters = (
         Parameter("error", "choice", "add", "how errors enter", choices=("add", "mul")),
-        Parameter("trend", "choice", "none", "how the trend enters", choices=("none", "add", "mul", "damped")),
-        Parameter("seasonal", "choice", "none", "how the season enters", choices=("none", "add", "mul")),
+        Parameter("trend", "choice", "damped", "how the trend enters", choices=("none", "add", "mul", "damped")),
+        Parameter(
+            "seasonal",
+            "choice",
+            "auto",
+            "how the season enters; auto: if three fit into the series, as a factor where all values are above 0",
+            choices=("auto", "none", "add", "mul"),
+        ),
         SEASON,
     )
 
@@ -113,7 +124,7 @@ class ETS(Borrowed):
 
     def _built(self, y: Array) -> Any:
         given, season = self.params, self.params["season"]
-        seasonal = given["seasonal"] if given["seasonal"] != "none" and season > 1 else None
+        seasonal = self._seasonal(y)
         trend = {"none": None, "damped": "add"}.get(given["trend"], given["trend"])
         if seasonal and len(y) < 2 * season + 2:
             raise SeriesRefused("too-short", f"{self.name}: {len(y)} points are too few for a season of {season}")
@@ -127,3 +138,13 @@ class ETS(Borrowed):
             "seasonal": seasonal,
         }
         return kind(y, **own, seasonal_periods=season if seasonal else None)
+
+    def _seasonal(self, y: Array) -> str | None:
+        given, season = self.params["seasonal"], self.params["season"]
+        if season < 2 or given == "none":
+            return None
+        if given != "auto":
+            return str(given)
+        if len(y) < SEASONS * season:
+            return None
+        return "mul" if (y > 0.0).all() else "add"

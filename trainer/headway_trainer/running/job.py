@@ -30,7 +30,8 @@ LEAKS = ("refuse", "warn")
 class Job:
     """A training job. ``models``: for each the space of its parameters; those left out have the model's own range.
 
-    ``trials`` are for each series and model; 0 takes the defaults. ``path`` is a csv or csv.gz file.
+    ``trials`` are for each series and model; 0 takes the defaults. ``path`` is a csv, csv.gz or parquet file. ``export``:
+    whether the fitted models are kept in the report's folder.
     """
 
     path: str
@@ -49,6 +50,7 @@ class Job:
     parallel: int = 8
     granularity: str = "auto"
     leaks: str = "refuse"
+    export: bool = False
     policies: Policies = field(default_factory=Policies)
 
     def __post_init__(self) -> None:
@@ -56,6 +58,8 @@ class Job:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise TrainerError(f"job.{name}: {value!r}; expected a whole number of at least {least}")
+        if not isinstance(self.export, bool):
+            raise TrainerError(f"job.export: {self.export!r}; expected true or false")
         _one_of("mode", self.mode, MODES)
         _one_of("validation", self.validation, (ROLLING, LEGACY))
         _one_of("granularity", self.granularity, GRANULARITIES)
@@ -73,7 +77,7 @@ class Job:
         """What a trial on a runtime needs to know."""
         names = tuple(dict.fromkeys((self.metric, *self.metrics)))
         own = {"metric": self.metric, "metrics": names, "horizon": self.horizon, "folds": self.folds}
-        return own | {"season": self.season, "validation": self.validation}
+        return own | {"season": self.season, "validation": self.validation, "export": self.export}
 
     def space(self, model: str) -> Space:
         """The space of a model's parameters: what the job says, and the model's own ranges for the others."""

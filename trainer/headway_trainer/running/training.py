@@ -6,16 +6,19 @@ Where a trial costs little a whole study is one task, else each trial is one: a 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headway_bus.errors import TaskCancelled, TaskError
 from headway_trainer.errors import TrainerError
-from headway_trainer.models.registry import find_model
+from headway_trainer.models.files import save_model
+from headway_trainer.models.registry import find_model, make_model
 from headway_trainer.running import report as reports
 from headway_trainer.running.drive import Told, check_not_cancelled, drive, finished, last_line, lift_cancel
 from headway_trainer.running.job import Job
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
     from headway import Bus
 
 HOME = "headway_trainer.running.trial"
+MODELS = "models"
+"""The folder of exported models within that of the report."""
+
 CHEAP = 0.005
 """Seconds of a trial below which a study is one task."""
 
@@ -40,6 +46,9 @@ SERIES_AT_ONCE = 64
 Progress = Callable[[int, int], None]
 """Called with trials done and trials in all."""
 
+Listener = Callable[[dict[str, Any], int, int], None]
+"""Called with the row of a series that has just ended, how many have, and how many there are."""
+
 
 @dataclass
 class Training:
@@ -48,10 +57,13 @@ class Training:
     bus: Bus
     job: Job
     folder: Path | None
-    whole: bool
+    whole: frozenset[str]
     progress: Progress
     total: int
     done: int = 0
+    listener: Listener | None = None
+    series: int = 0
+    ended: int = 0
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SERIES_AT_ONCE))
 
     @property
@@ -63,6 +75,13 @@ class Training:
         self.done += trials
         self.progress(self.done, self.total)
 
+    def end(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Tell of a series that has ended."""
+        self.ended += 1
+        if self.listener is not None:
+            self.listener(row, self.ended, self.series)
+        return row
+
 
 def job_name(folder: Path | None) -> str:
     """The job on the bus of a training with this report folder."""
@@ -70,15 +89,24 @@ def job_name(folder: Path | None) -> str:
 
 
 async def train(
-    bus: Bus, job: Job | dict[str, Any], *, folder: Path | str | None = None, progress: Progress | None = None
+    bus: Bus,
+    job: Job | dict[str, Any],
+    *,
+    folder: Path | str | None = None,
+    progress: Progress | None = None,
+    listener: Listener | None = None,
+    plots: int = 0,
 ) -> dict[str, Any]:
     """Train a job and return its results as plain data; with ``folder`` also write them there, with the studies' logs.
 
-    A folder that has logs of the same job is gone on with. Raises TrainerError before anything runs for whatever is
-    wrong with the job or the file as a whole; a bad series has its status and reasons in the results instead.
+    A folder that has logs of the same job is gone on with. ``plots``: of how many series a picture is drawn in it, besides
+    a page with the whole report. Raises TrainerError before anything runs for whatever is wrong with the job or the file
+    as a whole; a bad series has its status and reasons in the results instead.
     """
     checked = job if isinstance(job, Job) else Job.from_plain(job)
     place = Path(folder) if folder is not None else None
+    if plots:
+        check_plots(place)
     series, warnings = await asyncio.to_thread(prepare, checked)
     if place is not None:
         keep_job(checked, place)
@@ -86,12 +114,26 @@ async def train(
     usable = [one for one in series if one.status not in (REFUSED, SHORT)]
     total = len(usable) * sum(_studied(checked, model) for model in checked.models)
     whole = await asyncio.to_thread(_whole_studies, checked, usable)
-    training = Training(bus, checked, place, whole, progress or _silent, total)
+    training = Training(bus, checked, place, whole, progress or _silent, total, listener=listener, series=len(series))
     rows = await _all_or_none([_row(training, number, one) for number, one in enumerate(series)])
     results = reports.results(checked, list(rows), warnings)
     if place is not None:
-        reports.write(results, place, checked)
+        await asyncio.to_thread(reports.write, results, place, checked)
+        if plots:
+            from headway_trainer.running.pictures import (
+                write_pictures,
+            )  # here: the library is an extra, and slow to load
+
+            await asyncio.to_thread(write_pictures, series, results, place, plots)
     return results
+
+
+def check_plots(folder: Path | None) -> None:
+    """Raises TrainerError where no pictures can be drawn, before hours of training have gone by."""
+    if folder is None:
+        raise TrainerError("plots: they need a folder to be written to; give one")
+    if find_spec("matplotlib") is None:
+        raise TrainerError("plots need matplotlib: pip install 'headway[plot]', or ask for 0 plots")
 
 
 async def _all_or_none(work: list[Coroutine[Any, Any, dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -108,7 +150,7 @@ async def _all_or_none(work: list[Coroutine[Any, Any, dict[str, Any]]]) -> list[
 
 async def train_series(bus: Bus, job: Job, series: Series) -> dict[str, Any]:
     """One series that has been read already: its row of the results. Each study is one task."""
-    return await _row(Training(bus, job, None, True, _silent, 0), 0, series)
+    return await _row(Training(bus, job, None, frozenset(job.models), _silent, 0), 0, series)
 
 
 def _silent(_done: int, _total: int) -> None:
@@ -143,26 +185,35 @@ def _studied(job: Job, model: str) -> int:
     return 0 if size == 1 or not job.trials else min(job.trials, size or job.trials)
 
 
-def _whole_studies(job: Job, usable: list[Series]) -> bool:
-    """Whether a study is one task: as the job says, or by the time of one trial of each model on the longest series."""
+def _whole_studies(job: Job, usable: list[Series]) -> frozenset[str]:
+    """The models whose studies are one task each: as the job says, or by the time of a trial on the longest series."""
     if job.granularity != "auto" or not usable:
-        return job.granularity != "trial"
+        return frozenset(job.models if job.granularity != "trial" else ())
     longest = max(usable, key=lambda one: len(one.values))
-    began = time.perf_counter()
-    for model in job.models:
-        values = Study(job.space(model), engine="random", trials=1).ask()
-        params = values.values if values else {}
-        run_trial(model, params, longest.values, longest.features, job.settings)
-    return (time.perf_counter() - began) / len(job.models) < CHEAP
+    return frozenset(model for model in job.models if _seconds_of_trial(job, model, longest) < CHEAP)
+
+
+def _seconds_of_trial(job: Job, model: str, series: Series) -> float:
+    """The first one may import a library, so a slow one is taken again. What fails here will be told by the runtime."""
+    first = Study(job.space(model), engine="random", trials=1).ask()
+    seconds = CHEAP
+    for _ in range(2):
+        began = time.perf_counter()
+        with contextlib.suppress(Exception):
+            run_trial(model, first.values if first else {}, series.values, series.features, job.settings)
+        seconds = time.perf_counter() - began
+        if seconds < CHEAP:
+            break
+    return seconds
 
 
 async def _row(training: Training, number: int, series: Series) -> dict[str, Any]:
     """One series from its studies to its forecast. What goes wrong with it is its own status and stops no other."""
     if series.status == REFUSED:
-        return reports.row(series, [])
+        return training.end(reports.row(series, []))
     async with training.gate:
         if series.status == SHORT:
-            return reports.row(series, [await _forecast(training, "Naive", {}, series)])
+            return training.end(reports.row(series, [await _forecast(training, number, "Naive", {}, series)]))
         models, failures = [], []
         for model in training.job.models:
             try:
@@ -170,7 +221,7 @@ async def _row(training: Training, number: int, series: Series) -> dict[str, Any
             except TaskError as failed:
                 check_not_cancelled(training.folder)
                 failures.append(f"{model}: {last_line(str(failed))}")
-    return reports.row(series, models, training.job.metric, failures)
+    return training.end(reports.row(series, models, training.job.metric, failures))
 
 
 async def _model(training: Training, number: int, model: str, series: Series) -> dict[str, Any]:
@@ -181,7 +232,7 @@ async def _model(training: Training, number: int, model: str, series: Series) ->
         study = await _study(training, number, model, series)
         params = study.best.values if study.best else params
         told_of = [{"number": t.number, "status": t.status, "loss": t.loss, "reason": t.reason} for t in study.trials]
-    found = await _forecast(training, model, params, series)
+    found = await _forecast(training, number, model, params, series)
     return found | {"trials": told_of}
 
 
@@ -190,12 +241,22 @@ def _fixed(job: Job, model: str) -> dict[str, Any]:
     return {name: one.value for name, one in job.space(model).dimensions.items() if isinstance(one, Fixed)}
 
 
-async def _forecast(training: Training, model: str, params: dict[str, Any], series: Series) -> dict[str, Any]:
+async def _forecast(
+    training: Training, number: int, model: str, params: dict[str, Any], series: Series
+) -> dict[str, Any]:
     options = training.bus.options(
         job=training.name, name=f"forecast {series.label}", idempotent=True, meta={"model": model}
     )
     arguments = (model, params, series.values, series.features, training.job.settings)
     found: dict[str, Any] = await value_of(await options.submit(f"{HOME}:run_forecast", *arguments))
+    state = found.pop("state", None)
+    if state is not None and training.folder is not None:
+        fitted = make_model(model, found["params"])
+        fitted.state = state
+        about = {"series": series.key, "last": str(series.times[-1]) if len(series.times) else None}
+        place = training.folder / MODELS / f"{number:05d}-{model.replace(':', '.')}"
+        await asyncio.to_thread(save_model, fitted, place, about)
+        found["file"] = str(place.relative_to(training.folder))
     return found
 
 
@@ -212,7 +273,7 @@ async def _study(training: Training, number: int, model: str, series: Series) ->
     before = finished(study)
     training.count(before)
     with study:
-        if not training.whole:
+        if model not in training.whole:
             await _by_trials(training, study, model, series)
             return study
     if not study.done:

@@ -57,6 +57,8 @@ def run_forecast(model: str, params: Plain, values: Any, features: Any, settings
     horizon = settings["horizon"]
     predicted = fitted.predict(horizon, None if known is None else np.repeat(known[-1:], horizon, axis=0))
     found["params"] = fitted.params
+    if settings.get("export"):
+        found["state"] = fitted.state
     found["forecast"] = [float(one) for one in (rounded(predicted) if settings["validation"] == LEGACY else predicted)]
     return found
 
