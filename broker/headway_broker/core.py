@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from headway_broker.identity import Refusal, identify, is_name_of
+from headway_broker.identity import Refusal, identify, is_still
 from headway_broker.limits import Limits, allowance
-from headway_broker.permissions import ALLOWED, ASK_BROKER, MAY_PUBLISH, ROLES, TO_BROKER, rights_of
+from headway_broker.permissions import ALLOWED, ASK_BROKER, CLIENT_ROLES, MAY_PUBLISH, ROLES, TO_BROKER, rights_of
 from headway_broker.state import BrokerState, Peer
 from headway_bus.codec import MAX_HEADER_BYTES, Decoder, for_broker, name_of, request_of
 from headway_bus.endpoint import Frame
@@ -38,6 +38,7 @@ from headway_bus.messages import (
     Welcome,
 )
 from headway_bus.messages import BrokerState as BrokerStateMessage
+from headway_bus.namespaces import SEPARATOR, Scope, topic_in
 from headway_bus.records import Code
 
 SILENT_HEARTBEATS = 3
@@ -45,6 +46,9 @@ SILENT_HEARTBEATS = 3
 
 NAME = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_TOPIC_CHARACTERS = 200
+
+SHARED_TOPICS = frozenset({"runtimes", "queues"})
+"""What concerns everybody, whatever namespaces they have."""
 
 TELL_AGAIN = 1.0
 """Seconds between two words to a peer that it sends too much. More would be another flood, of our own."""
@@ -125,7 +129,7 @@ class Broker:
             if self._is_local(peer):
                 continue
             who = authorized.get(peer.key)
-            if who is not None and who.role == peer.role and is_name_of(who, peer.name.decode()):
+            if who is not None and is_still(who, peer.name.decode(), peer.role, peer.scope):
                 continue
             self.state.counters["peers.revoked"] += 1
             # Not greeted any more: it says hello, and hears then that there is no place for it.
@@ -143,7 +147,7 @@ class Broker:
         """A delivery failed because the receiver takes nothing: say so to the sender, whose hand-over repeats it."""
         self.state.counters["refused.full"] += 1
         peer = self.state.by_route.get(delivery.route)
-        sender = self.state.by_name.get(delivery.source)
+        sender = self.state.by_name.get(delivery.source.partition(b"\0")[0])
         if peer is None or sender is None or not isinstance(delivery.header, bytes):
             return []
         return self._undeliverable(sender, peer.name, delivery.header, Code.OVERLOADED, "its queue is full")
@@ -176,7 +180,8 @@ class Broker:
         if name not in ALLOWED.get((peer.rights, receiver.role), ()):
             return self._forbid(peer, target, name, header)
         self.state.counters["forwarded"] += 1
-        return [Deliver(receiver.route, peer.name, header, payload)]
+        source = peer.vouched if receiver is self.state.controller else peer.name
+        return [Deliver(receiver.route, source, header, payload)]
 
     def _publish(self, peer: Peer, target: bytes, header: bytes, payload: Sequence[Frame]) -> list[Deliver]:
         if peer.rights not in MAY_PUBLISH:
@@ -236,12 +241,15 @@ class Broker:
                 return [Deliver(peer.route, BROKER, Pong(sent))]
             case Bye():
                 return self._remove(peer, "bye")
+            case Subscribe(topics) if any(SEPARATOR in topic for topic in topics):
+                return self._reject(peer.route, Code.MALFORMED, "a topic with a NUL in its name", request_of(header))
             case Subscribe(topics):
                 return self._subscribe(peer, topics)
             case Unsubscribe(topics):
-                return self._tell_topics([], self._unsubscribe(peer, topics))
+                mine = [each for wished in topics for each in _topics_for(peer, wished)]
+                return self._tell_topics([], self._unsubscribe(peer, mine))
             case AskBroker(request):
-                return [Deliver(peer.route, BROKER, self._describe(request, now))]
+                return [Deliver(peer.route, BROKER, self._describe(peer, request, now))]
             case _:
                 return self._reject(peer.route, Code.STATE, f"already greeted as {peer.name.decode()!r}")
 
@@ -255,11 +263,12 @@ class Broker:
                 route, Code.MALFORMED, f"role {hello.role[:80]!r}; expected one of {', '.join(sorted(ROLES))}"
             )
         role, name = hello.role, hello.name.encode() or self._make_name(hello.role)
+        scope: Scope = None
         if self.authorized is not None:
             found = identify(self.authorized, key, hello, self._instance_of, self.limits.per_key)
             if isinstance(found, Refusal):
                 return self._reject(route, *found)
-            role, name = found.role, found.name.encode()
+            role, name, scope = found.role, found.name.encode(), found.scope
         if not NAME.fullmatch(name) or (name == CONTROLLER) != (role == "controller"):
             text = f"name {hello.name[:80]!r}; expected up to 64 letters, digits, '.', '_', '-', and 'controller' only for it"
             return self._reject(route, Code.MALFORMED, text)
@@ -273,7 +282,7 @@ class Broker:
         if earlier is None and len(self.state.by_route) >= self.max_peers:
             return self._reject(route, Code.LIMIT, f"{self.max_peers} peers are connected (setting broker.max_peers)")
         rights = rights_of(role, has_key=self.authorized is not None)
-        peer = Peer(name, role, route, hello.instance, now, now, hello.software[:100], rights, key)
+        peer = Peer(name, role, route, hello.instance, now, now, hello.software[:100], rights, key, scope)
         if role != "controller":  # it answers everybody
             limits = self.limits
             peer.allowance = allowance(limits.messages_per_second, limits.bytes_per_second, now, self.max_message)
@@ -314,7 +323,10 @@ class Broker:
     def _make_welcome(self, peer: Peer) -> Welcome:
         controller = self.state.controller.instance if self.state.controller is not None else b""
         name = peer.name.decode()
-        return Welcome(PROTOCOL_VERSION, name, self.state.instance, self.heartbeat, self.max_message, controller)
+        namespace = peer.scope[0] if peer.scope else ""
+        return Welcome(
+            PROTOCOL_VERSION, name, self.state.instance, self.heartbeat, self.max_message, controller, namespace
+        )
 
     def _remove(self, peer: Peer, how: str) -> list[Deliver]:
         state = self.state
@@ -331,8 +343,8 @@ class Broker:
 
     def _subscribe(self, peer: Peer, topics: Iterable[str]) -> list[Deliver]:
         added: list[str] = []
-        for topic in topics:
-            if len(peer.topics) >= self.limits.max_topics or len(topic) > MAX_TOPIC_CHARACTERS:
+        for wished, topic in ((wished, each) for wished in topics for each in _topics_for(peer, wished)):
+            if len(peer.topics) >= self.limits.max_topics or len(wished) > MAX_TOPIC_CHARACTERS:
                 text = f"at most {self.limits.max_topics} topics of {MAX_TOPIC_CHARACTERS} characters (setting broker.max_topics)"
                 return [*self._tell_topics(added, []), *self._reject(peer.route, Code.LIMIT, text)]
             if topic not in self.state.topics:
@@ -357,16 +369,21 @@ class Broker:
             return []
         return [Deliver(self.state.controller.route, BROKER, TopicsChanged(added, removed))]
 
-    def _describe(self, request: int, now: float) -> BrokerStateMessage:
+    def _describe(self, asker: Peer, request: int, now: float) -> BrokerStateMessage:
+        """To those who have not all namespaces: who serves them, and who shares theirs."""
         peers = [
             {"name": peer.name.decode(), "role": peer.role, "connected": now - peer.since, "heard": now - peer.heard,
              "software": peer.software}
             for peer in self.state.by_route.values()
+            if asker.scope is None or peer.role not in CLIENT_ROLES or not set(asker.scope).isdisjoint(peer.scope or ())
         ]  # fmt: skip
-        return BrokerStateMessage(request, now - self.state.started, peers, dict(self.state.counters))
+        counters = dict(self.state.counters) if asker.scope is None else {}
+        return BrokerStateMessage(request, now - self.state.started, peers, counters)
 
     def _changed(self, peer: Peer, how: str) -> PeerChanged:
-        return PeerChanged(peer.name.decode(), peer.role, peer.instance, how)
+        who = self.authorized.get(peer.key) if self.authorized is not None else None
+        labels = dict(who.labels) if who is not None else {}
+        return PeerChanged(peer.name.decode(), peer.role, peer.instance, how, labels)
 
     def _make_name(self, role: str) -> bytes:
         self._names += 1
@@ -383,3 +400,10 @@ class Broker:
 
     def _is_local(self, peer: Peer) -> bool:
         return peer.route[:1] == b"\xff"  # ZeroMQ's own routes begin with a zero byte
+
+
+def _topics_for(peer: Peer, wished: str) -> list[str]:
+    """What a peer follows that asks for this topic: those that are told of its namespaces alone, if it has not all."""
+    if peer.scope is None or wished in SHARED_TOPICS:
+        return [wished]
+    return [topic_in(namespace, wished) for namespace in peer.scope]

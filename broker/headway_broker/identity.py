@@ -9,6 +9,7 @@ from typing import NamedTuple
 from headway_broker.permissions import CLIENT_ROLES
 from headway_bus.keyring import Authorized
 from headway_bus.messages import Hello
+from headway_bus.namespaces import Scope, scope_of
 from headway_bus.records import Code
 
 
@@ -17,6 +18,7 @@ class Identity(NamedTuple):
 
     name: str
     role: str
+    scope: Scope = None
 
 
 class Refusal(NamedTuple):
@@ -57,10 +59,15 @@ def identify(
     while taken < per_key:
         if name not in others:
             if instance_of(name) in (None, hello.instance):
-                return Identity(name, who.role)
+                return Identity(name, who.role, scope_of(who.role, who.namespaces))
             taken += 1
         name = f"{who.name}.{next(numbers)}"
     return Refusal(Code.LIMIT, f"{per_key} connections with the key of {who.name!r}")
+
+
+def is_still(who: Authorized, name: str, role: str, scope: Scope) -> bool:
+    """Whether somebody who came with this key is by now's list who they were then."""
+    return who.role == role and scope_of(who.role, who.namespaces) == scope and is_name_of(who, name)
 
 
 def is_name_of(who: Authorized, name: str) -> bool:

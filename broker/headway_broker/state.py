@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from headway_broker.limits import Allowance, allowance
+from headway_bus.namespaces import Scope, vouched
 
 
 @dataclass(slots=True)
@@ -25,8 +26,17 @@ class Peer:
     key: str = ""
     """The public key by which its connection was made; empty: made without."""
 
+    scope: Scope = None
+    """The namespaces that it may see; None: all."""
+
+    vouched: bytes = b""
+    """As whom the controller is told of it: its name, and its namespaces if it has not all."""
+
     allowance: Allowance = field(default_factory=lambda: allowance(0, 0, 0.0))
     topics: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.vouched = vouched(self.name, self.scope)
 
 
 @dataclass(slots=True)

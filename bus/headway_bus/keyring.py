@@ -3,8 +3,8 @@
 ::
 
     broker.key         the broker's key pair
-    authorized_peers   a line for each peer: PUBLIC-KEY NAME ROLE [expires=TIME] [# COMMENT]
-    invitations        a line for each invitation that is open: HASH ROLE NAME expires=TIME
+    authorized_peers   a line for each peer: PUBLIC-KEY NAME ROLE [namespaces=A,B] [expires=TIME] [labels=K=V,…] [# COMMENT]
+    invitations        a line for each invitation that is open: HASH ROLE NAME expires=TIME [namespaces=A,B]
 
 ``headway keys`` writes them and a running broker reads them again when they change. Files are replaced whole, under a
 lock, so that a reader never finds half of one, and none of two writers' lines is lost.
@@ -17,11 +17,12 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from headway_bus import keys
 from headway_bus.config import config_folder
 from headway_bus.errors import ConfigError
 from headway_bus.keys import BROKER_ROLE, PEER_ROLES, Key
+from headway_bus.namespaces import read_namespaces
 
 BROKER_KEY = "broker.key"
 PEERS = "authorized_peers"
@@ -39,10 +41,11 @@ MARK = "hw1."
 
 ANY_NAME = "*"
 MAX_INVITATION = 4096
+LABEL = re.compile(r"[A-Za-z0-9._/-]{1,64}")
 
 HEADER = """\
 # Who may connect to this bus. The broker reads this file again when it changes; a peer whose line is gone is cut off.
-# PUBLIC-KEY NAME ROLE [expires=2030-01-31T12:00:00Z] [# COMMENT]; roles: {roles}
+# PUBLIC-KEY NAME ROLE [namespaces=A,B] [expires=2030-01-31T12:00:00Z] [labels=K=V,K=V] [# COMMENT]; roles: {roles}
 """
 
 
@@ -55,6 +58,9 @@ class Authorized:
     role: str
     expires: float = 0.0
     comment: str = ""
+    namespaces: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    """What a runtime is labelled with, whatever it says itself; for others notes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,7 @@ class Invited:
     role: str
     name: str
     expires: float
+    namespaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +148,24 @@ class Keyring:
             self._replace(PEERS, self._header())
         return key
 
-    def new(self, name: str, role: str, path: Path | None = None, *, expires: float = 0.0, comment: str = "") -> Key:
+    def new(
+        self,
+        name: str,
+        role: str,
+        path: Path | None = None,
+        *,
+        expires: float = 0.0,
+        comment: str = "",
+        namespaces: tuple[str, ...] = (),
+        labels: Mapping[str, str] | None = None,
+    ) -> Key:
         """Make a pair for a peer, write its file, and authorize it. Raises ConfigError if the name is taken."""
+        peer = Authorized("", name, role, expires, comment, namespaces, tuple((labels or {}).items()))
+        check_words(peer)
         key = keys.make_key(name, role, self.broker_key().public)
         self._refuse_taken(self.peers(), name)
         keys.write_key(path or self.key_path(name), key)
-        self.authorize(Authorized(key.public, name, role, expires, comment))
+        self.authorize(replace(peer, public=key.public))
         return key
 
     # ------------------------------------------------------------------------------------------- who may come
@@ -188,7 +207,9 @@ class Keyring:
 
     # ------------------------------------------------------------------------------------------- who is invited
 
-    def invite(self, url: str, role: str, name: str, lifetime: float, now: float) -> Invitation:
+    def invite(
+        self, url: str, role: str, name: str, lifetime: float, now: float, namespaces: tuple[str, ...] = ()
+    ) -> Invitation:
         """Open an invitation for ``lifetime`` seconds; with a name, for that name only. ``now``: Unix seconds."""
         if role not in PEER_ROLES or role == "controller":
             raise ConfigError(
@@ -197,8 +218,9 @@ class Keyring:
         if name:
             keys.check_name(name)
             self._refuse_taken(self.peers(), name)
+        check_words(Authorized("", name, role, namespaces=namespaces))
         token = secrets.token_urlsafe(24)
-        invited = Invited(_digest(token), role, name or ANY_NAME, now + lifetime)
+        invited = Invited(_digest(token), role, name or ANY_NAME, now + lifetime, namespaces)
         with self._locked():
             self._write_invitations([*self.invitations(now), invited])
         return Invitation(url, self.broker_key().public, token, name)
@@ -210,9 +232,10 @@ class Keyring:
             parts = line.split()
             if not parts or parts[0] == "#":
                 continue
-            if len(parts) != 4 or not parts[3].startswith("expires="):
+            if len(parts) not in (4, 5) or not parts[3].startswith("expires="):
                 raise ConfigError(f"{self.folder / INVITATIONS}, line {number}: expected HASH ROLE NAME expires=TIME")
-            invited = Invited(parts[0], parts[1], parts[2], _parse_time(parts[3].removeprefix("expires=")))
+            names = read_namespaces(parts[4].removeprefix("namespaces=")) if len(parts) == 5 else ()
+            invited = Invited(parts[0], parts[1], parts[2], _parse_time(parts[3].removeprefix("expires=")), names)
             if invited.expires > now:
                 found.append(invited)
         return found
@@ -233,14 +256,18 @@ class Keyring:
             present = self.peers()
             if any(each.name == name for each in present):
                 raise ConfigError(f"the name {name!r} is taken; choose another with --name")
-            peer = Authorized(public, name, found.role, 0.0, "invited")
+            peer = Authorized(public, name, found.role, 0.0, "invited", found.namespaces)
             # First the invitation: should this process die in between, it is lost and not good for a second key.
             self._write_invitations([each for each in still_open if each is not found])
             self._replace(PEERS, self._header() + "".join(_line_of(each) for each in [*present, peer]))
         return peer
 
     def _write_invitations(self, invited: Iterable[Invited]) -> None:
-        lines = (f"{each.digest} {each.role} {each.name} expires={_time_text(each.expires)}\n" for each in invited)
+        lines = (
+            f"{each.digest} {each.role} {each.name} expires={_time_text(each.expires)}"
+            f"{_namespaces_text(each.namespaces)}\n"
+            for each in invited
+        )
         self._replace(INVITATIONS, "".join(lines))
 
     # ------------------------------------------------------------------------------------------- files
@@ -307,28 +334,72 @@ def _parse_peer(line: str, where: str) -> Authorized | None:
     if not parts or (parts[0].startswith("#") and not keys.is_public_key(parts[0])):
         return None
     if len(parts) < 3 or not keys.is_public_key(parts[0]):
-        raise ConfigError(f"{where}: expected PUBLIC-KEY NAME ROLE, then expires=TIME and # COMMENT if wanted")
+        raise ConfigError(
+            f"{where}: expected PUBLIC-KEY NAME ROLE, then namespaces=A,B, expires=TIME, labels=K=V and # COMMENT if wanted"
+        )
     public, name, role, *rest = parts
     if not keys.NAME.fullmatch(name) or (name == "controller") != (role == "controller"):
         raise ConfigError(f"{where}: name {name[:80]!r} cannot be that of a {role[:20]}")
     if role not in PEER_ROLES:
         raise ConfigError(f"{where}: role {role[:20]!r}; expected one of {', '.join(PEER_ROLES)}")
     expires = 0.0
+    namespaces: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
     for word in rest:
         key, equals, value = word.partition("=")
-        if key != "expires" or not equals:
-            raise ConfigError(f"{where}: {word[:40]!r}; expected expires=TIME, or # before a comment")
         try:
-            expires = _parse_time(value)
+            if key == "expires" and equals:
+                expires = _parse_time(value)
+            elif key == "namespaces" and equals:
+                namespaces = read_namespaces(value)
+            elif key == "labels" and equals:
+                labels = read_labels(value.split(","))
+            else:
+                raise ConfigError(
+                    f"{word[:40]!r}; expected namespaces=A,B, expires=TIME, labels=K=V, or # before a comment"
+                )
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from None
-    return Authorized(public, name, role, expires, comment.strip())
+    peer = Authorized(public, name, role, expires, comment.strip(), namespaces, labels)
+    try:
+        check_words(peer)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    return peer
+
+
+def check_words(peer: Authorized) -> None:
+    """Raises ConfigError where namespaces or labels are given to somebody for whom they mean nothing."""
+    read_namespaces(",".join(peer.namespaces))
+    if peer.namespaces and peer.role not in ("read", "client"):
+        raise ConfigError(f"namespaces are for the roles read and client; a {peer.role} serves, or sees, all of them")
+    if peer.labels and peer.role not in ("runtime", "edge"):
+        raise ConfigError(f"labels are for the roles runtime and edge, not for a {peer.role}")
+
+
+def read_labels(words: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """``k=v`` each. Raises ConfigError."""
+    found = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not LABEL.fullmatch(key) or not LABEL.fullmatch(value):
+            raise ConfigError(
+                f"label {word[:40]!r}: expected KEY=VALUE, each of up to 64 letters, digits, '.', '_', '-', '/'"
+            )
+        found[key] = value
+    return tuple(found.items())
+
+
+def _namespaces_text(namespaces: tuple[str, ...]) -> str:
+    return f" namespaces={','.join(namespaces)}" if namespaces else ""
 
 
 def _line_of(peer: Authorized) -> str:
     expires = f" expires={_time_text(peer.expires)}" if peer.expires else ""
     comment = " ".join(peer.comment.split())
-    return f"{peer.public} {peer.name} {peer.role}{expires}{f' # {comment}' if comment else ''}\n"
+    namespaces = _namespaces_text(peer.namespaces)
+    labels = f" labels={','.join(f'{key}={value}' for key, value in peer.labels)}" if peer.labels else ""
+    return f"{peer.public} {peer.name} {peer.role}{namespaces}{expires}{labels}{f' # {comment}' if comment else ''}\n"
 
 
 def _time_text(at: float) -> str:

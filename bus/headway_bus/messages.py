@@ -111,6 +111,7 @@ class Welcome(Message, frozen=True):
     heartbeat: float  # seconds between signs of life that the broker expects
     max_message: int  # bytes of one message, all frames together
     controller: bytes = b""  # the controller's instance; empty: none is connected
+    namespace: str = ""  # where the peer's tasks go if they name no other
 
 
 class Enrolled(Message, frozen=True):
@@ -154,6 +155,7 @@ class PeerChanged(Message, frozen=True):
     role: str
     instance: bytes
     state: str
+    labels: dict[str, str] = {}  # of a runtime's key: they count, whatever the runtime says of itself
 
 
 class Peers(Message, frozen=True):

@@ -173,7 +173,7 @@ class Bus(Questions):
             content = await store(connection, data)
         if not connection.core.has_room or connection.closed:
             await connection.room()
-        task_id = self._caller.new_id()
+        task_id = self._caller.new_id(connection.namespace)
         task = Task(task_id, connection, record)
         accepted = asyncio.get_running_loop().create_future()
         unit = make_unit(record, [(task_id, content)], [task], connection.limits.inline, accepted)

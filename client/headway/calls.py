@@ -77,9 +77,10 @@ class Caller:
     def encode_extras(self, args: Sequence[Any], extras: Mapping[str, Any]) -> bytes:
         return payloads.encode_call(args, {}, extras, self.limit)
 
-    def new_id(self) -> TaskId:
-        """A fresh id, or the one that the caller's own key stands for."""
-        return ids.named_task_id(self.choice.key) if self.choice.key else ids.new_task_id()
+    def new_id(self, namespace: str) -> TaskId:
+        """A fresh id, or the one that the caller's own key stands for. ``namespace``: where it goes without the option."""
+        choice = self.choice
+        return ids.named_task_id(choice.key, choice.namespace or namespace) if choice.key else ids.new_task_id()
 
     def check_several(self) -> None:
         if self.choice.key:

@@ -98,7 +98,7 @@ class Client:
     def submit_soon(self, target: Target, /, *args: Any, **kwargs: Any) -> ClientTask:
         """Submit one call and do not wait until it is stored; a refusal becomes the task's exception."""
         record, data = self._caller.call(target), self._caller.encode(target, args, kwargs)
-        task = ClientTask(self._caller.new_id(), self._engine, record)
+        task = ClientTask(self._caller.new_id(self._engine.connection.namespace), self._engine, record)
         accepted = Accepting()
 
         def on_answer(accepted: Accepting) -> None:
@@ -296,7 +296,7 @@ class Client:
         return Bus(self._engine.connection, self._caller)
 
     def _submit(self, record: Options, data: bytes) -> ClientTask:
-        task = ClientTask(self._caller.new_id(), self._engine, record)
+        task = ClientTask(self._caller.new_id(self._engine.connection.namespace), self._engine, record)
         accepted = Accepting()
         self._hand_in(record, [task], [self._content(data)], accepted)
         try:

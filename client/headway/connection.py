@@ -72,6 +72,9 @@ class Connection:
         self.by_value = by_value
         self.core = Core(limits.inline)
         self.closed = False
+        self.namespace = ""
+        """Where tasks go that name no other; it is part of what a caller's own key stands for."""
+
         self._loop = asyncio.get_running_loop()
         self._link = Link(url, role, for_client(), self, name=name, software="headway", prepare=prepare)
         self._flush_at_hand = False
@@ -229,6 +232,7 @@ class Connection:
     # ------------------------------------------------------------------------------------------------ the link's calls
 
     def on_up(self, welcome: Welcome) -> None:
+        self.namespace = welcome.namespace
         self._perform(self.core.on_up(welcome.controller, self._loop.time()))
 
     def on_down(self, reason: str) -> None:

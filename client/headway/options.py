@@ -235,6 +235,7 @@ _DIRECT: dict[str, Check] = {
     "by_value": _flag,
     "output_limit": _size,
     "key": _text,
+    "namespace": _text,
 }
 _UNION: dict[str, tuple[str, Check]] = {
     "edges": ("edges", _selector),
@@ -289,6 +290,10 @@ class Choice:
     @property
     def key(self) -> str:
         return str(self.values.get("key", ""))
+
+    @property
+    def namespace(self) -> str:
+        return str(self.values.get("namespace", ""))
 
     def record(self, kind: Kind, target: str, files: list[File] | None = None) -> Options:
         """The record that travels with tasks of this kind and target."""

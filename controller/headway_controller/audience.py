@@ -25,7 +25,7 @@ from headway_bus.messages import (
 )
 from headway_bus.records import ENDS, Code, ErrorInfo, Estimate, Options, Outcome, Reason, Status
 from headway_controller.checks import find_cycle, find_fault, find_task_fault
-from headway_controller.effects import ReadOutcomes
+from headway_controller.effects import ReadOutcomes, TellUnknown
 from headway_controller.fleet import Fleet
 from headway_controller.life import Life
 from headway_controller.placement import Scheduler
@@ -42,6 +42,7 @@ from headway_controller.state import (
     owner_of,
 )
 from headway_controller.store.protocol import NewTasks
+from headway_controller.tenancy import Tenancy
 from headway_controller.turn import Turn
 from headway_controller.unions import Unions
 from headway_controller.usage import Quotas
@@ -78,6 +79,7 @@ class Audience:
         self.fleet = fleet
         self.unions = unions
         self.quotas = quotas
+        self.tenancy = Tenancy(state)
         self.payload_limit = payload_limit
         self.refusing = ""
         """Why submissions are refused at present; empty: they are not."""
@@ -90,7 +92,8 @@ class Audience:
         """New tasks, whole or not at all; those that are known already stay as they are."""
         if message.again and self._was_denied(name, message):
             return
-        fault = self._find_fault(name, message, frames)
+        message, fault = self.tenancy.confine(name, message)
+        fault = fault or self._find_fault(name, message, frames)
         if fault is not None:
             first = next((task_id for group in message.groups for task_id, _ in group.tasks), None)
             self.deny(name, message.request, first, *fault)
@@ -245,23 +248,32 @@ class Audience:
         self.turn.send(name, Accepted(message.request, len(message.tasks)))
 
     def _watch(self, name: str, task_ids: Iterable[TaskId]) -> None:
-        to_read = []
+        to_read, hidden = [], []
         for task_id in task_ids:
             task = self.state.tasks.get(task_id)
             if task is None:
                 to_read.append(task_id)
+            elif not self.tenancy.sees(name, task):
+                hidden.append(task_id)
             elif name not in task.watchers:
                 task.watchers = (*task.watchers, name)
         if to_read:
             self.turn.effects.append(ReadOutcomes(name, to_read))
+        if hidden:
+            self.turn.effects.append(TellUnknown(name, hidden))
 
-    def on_outcomes(self, name: str, outcomes: Sequence[Outcome], missing: Sequence[TaskId], now: float) -> None:
-        """What the store said of tasks that a client waits for."""
+    def on_outcomes(
+        self,
+        name: str,
+        outcomes: Sequence[Outcome],
+        missing: Sequence[TaskId],
+        now: float,
+        hidden: Sequence[TaskId] = (),
+    ) -> None:
+        """What the store said of tasks that a client waits for. ``hidden``: they are none of its business."""
         client = self._client(name)
         client.ready.extend(outcomes)
-        text = (
-            "this controller does not know the task: it was purged, or the controller keeps nothing (durability memory)"
-        )
+        client.ready.extend(_unknown(task_id) for task_id in hidden)
         again = [task_id for task_id in missing if task_id in self.life.recent]
         if again:  # came and ended while the store was being read
             self.turn.effects.append(ReadOutcomes(name, again))
@@ -269,11 +281,10 @@ class Audience:
             if task_id in self.life.recent:
                 continue
             task = self.state.tasks.get(task_id)
-            if task is not None:  # it came in while the store was being read
-                if name not in task.watchers:
-                    task.watchers = (*task.watchers, name)
-            else:
-                client.ready.append(Outcome(task_id, Status.FAILED, 0, error=ErrorInfo(Reason.LOST, text)))
+            if task is None or not self.tenancy.sees(name, task):
+                client.ready.append(_unknown(task_id))
+            elif name not in task.watchers:  # it came in while the store was being read
+                task.watchers = (*task.watchers, name)
         self.deliver(client, now)
 
     def on_received(self, name: str, message: Received, now: float) -> None:
@@ -284,6 +295,7 @@ class Audience:
 
     def on_gone(self, name: str) -> None:
         """A client went away, or was cut off. Its tasks go on; it will say what it waits for when it is back."""
+        self.state.scopes.pop(name, None)
         client = self.state.clients.pop(name, None)
         if client is not None:
             client.connected = False
@@ -300,7 +312,7 @@ class Audience:
             assert isinstance(state, Ended)
             for name in task.watchers:
                 client = clients.get(name) or known.get(name)
-                if client is not None:
+                if client is not None and self.tenancy.sees(name, task):
                     client.ready.append(state.outcome)
                     clients[name] = client
         self.life.forget(tasks)
@@ -352,15 +364,16 @@ class Audience:
         tasks: list[Task] = []
         for task_id in message.tasks:
             task = self.state.tasks.get(task_id)
-            if task is None or isinstance(task.state, Ended):
-                status = self.life.status(task_id)
+            if task is None or isinstance(task.state, Ended) or not self.tenancy.sees(name, task):
+                status = self.life.status(task_id) if self.tenancy.scope_of(name) is None else None
                 refused.append(
                     (text_of(task_id), f"it has {status}" if status in ENDS else "it is not known, or has ended")
                 )
             else:
                 tasks.append(task)
         if message.job and (job := self.state.jobs.get(message.job)) is not None:
-            tasks += [self.state.tasks[task_id] for task_id in job.tasks]
+            of_job = (self.state.tasks[task_id] for task_id in job.tasks)
+            tasks += [task for task in of_job if self.tenancy.sees(name, task)]
         # The youngest first: what comes after another shall be cancelled too, and not fail because that one was.
         tasks = [
             task for task in reversed({task.id: task for task in tasks}.values()) if not isinstance(task.state, Ended)
@@ -411,3 +424,9 @@ class Audience:
             return
         self.fleet.set_drain(message.runtime, not message.resume, now)
         self.turn.send(name, Changed(message.request, 1))
+
+
+def _unknown(task_id: TaskId) -> Outcome:
+    """What is said of a task that nobody knows, or that whoever asks has no business with."""
+    text = "this controller does not know the task: it was purged, or the controller keeps nothing (durability memory)"
+    return Outcome(task_id, Status.FAILED, 0, error=ErrorInfo(Reason.LOST, text))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+from headway_bus import namespaces
 from headway_bus.ids import ID_BYTES, TaskId, short_text
 from headway_bus.messages import Group, Report
 from headway_bus.records import (
@@ -45,6 +46,8 @@ def find_fault(options: Options) -> str:
         text = getattr(options, field)
         if len(text) > MAX_TEXT:
             return f"{field}: {len(text)} characters, at most {MAX_TEXT} are kept"
+    if options.namespace and not namespaces.NAME.fullmatch(options.namespace):
+        return f"namespace: {options.namespace[:40]!r}; expected up to 32 letters, digits, '.', '_', '-'"
     if options.kind == Kind.CALL and not options.by_value and not _is_import_path(options.target):
         return f"target: {options.target[:80]!r} is not an import path; expected package.module:function"
     return (

@@ -29,6 +29,7 @@ from headway_bus.messages import (
     TopicsChanged,
     Undeliverable,
 )
+from headway_bus.namespaces import SEPARATOR, Scope, may_see
 from headway_bus.records import Code, Outcome, Status
 from headway_bus.session import LAST_RETRY
 from headway_controller.assignments import Assignments
@@ -206,11 +207,17 @@ class Controller:
 
     def _on_broker(self, message: Message, now: float) -> None:
         match message:
-            case PeerChanged(name, role, _, how):
+            case PeerChanged(name, role, _, how, labels):
+                if how == "up":
+                    self.state.labels.pop(name, None)
+                    if labels:
+                        self.state.labels[name] = labels
                 self._on_peer(name, role, how, now)
             case Peers(peers):
                 # The list of all topics follows this message: what an earlier broker knew of them is void.
                 self.state.topics.clear()
+                self.state.has_scoped_topics = False
+                self.state.labels = {peer.name: peer.labels for peer in peers if peer.labels}
                 present = {peer.name for peer in peers}
                 for name in [each for each in self.state.clients if each not in present]:
                     self.audience.on_gone(name)
@@ -221,6 +228,7 @@ class Controller:
             case TopicsChanged(added, removed):
                 self.state.topics.update(added)
                 self.state.topics.difference_update(removed)
+                self.state.has_scoped_topics = any(SEPARATOR in topic for topic in self.state.topics)
             case Undeliverable(target, kind, code, _):
                 self.state.counters[f"undeliverable.{kind}"] += 1
                 if code == Code.UNKNOWN_TARGET:
@@ -362,9 +370,16 @@ class Controller:
         for runtime, batches in kept.settled.items():
             due.settled.setdefault(runtime, [])[:0] = batches
 
-    def on_outcomes(self, name: str, outcomes: Sequence[Outcome], missing: Sequence[TaskId], now: float) -> None:
-        """The answer to a ``ReadOutcomes``."""
-        self.audience.on_outcomes(name, outcomes, missing, now)
+    def on_outcomes(
+        self,
+        name: str,
+        outcomes: Sequence[Outcome],
+        missing: Sequence[TaskId],
+        now: float,
+        hidden: Sequence[TaskId] = (),
+    ) -> None:
+        """The answer to a ``ReadOutcomes``. ``hidden``: in a namespace that is not the client's."""
+        self.audience.on_outcomes(name, outcomes, missing, now, hidden)
 
     def on_joined(self, join: Join, payload: Value, count: int, error: str, now: float) -> None:
         """The answer to a ``Join``."""
@@ -441,10 +456,12 @@ class Controller:
         for name, job in state.jobs.items():
             assert all(each in state.tasks for each in job.tasks), f"job {name!r} holds ended tasks"
 
-    def describe(self) -> dict[str, Any]:
-        """Numbers of the present state, for ``headway doctor`` and the metrics."""
+    def describe(self, scope: Scope = None) -> dict[str, Any]:
+        """Numbers of the present state, for ``headway doctor`` and the metrics, to one who has these namespaces."""
         by_state: dict[str, int] = {}
         for task in self.state.tasks.values():
+            if not may_see(scope, task.options.namespace):
+                continue
             name = type(task.state).__name__.lower()
             by_state[name] = by_state.get(name, 0) + 1
         return {

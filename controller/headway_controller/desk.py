@@ -39,18 +39,23 @@ from headway_bus.messages import (
     TaskFound,
     TaskPage,
 )
+from headway_bus.namespaces import Scope, may_see
 from headway_bus.records import ENDS, Blob, Code, JobInfo, Status, TaskInfo
 from headway_controller.checks import LARGEST, MAX_TEXT, find_fault
 from headway_controller.core import Controller
 from headway_controller.foresight import with_estimates
 from headway_controller.placement.explanation import of_estimate
-from headway_controller.state import Bytes, Ended, Gathering, Queued, Waiting, status_of
+from headway_controller.state import Bytes, Ended, Gathering, Queued, Waiting, owner_of, status_of
 from headway_controller.store import Store, StoredTask, TaskFilter
 from headway_controller.store.protocol import UNFINISHED
+from headway_controller.tenancy import confine
 from headway_controller.values import pack_outcome
 from headway_controller.views import info_of_stored, info_of_task, outcome_of_stored, state_of_runtime
 
 MAX_PAGE = 10_000
+SOME, MANY = 10, 1_000
+"""Tasks that a short prefix may mean: to one who sees all of them, and to one for whom others' are left out."""
+
 PAGE_BYTES = MAX_HEADER_BYTES // 2
 """A page that is larger is cut: no peer reads a header beyond the limit."""
 
@@ -80,11 +85,14 @@ class Shell(Protocol):
 
 
 class Desk:
-    """Answers questions. ``answers`` maps a message's class to the method that answers it."""
+    """Answers questions. ``answers`` maps a message's class to the method that answers it, to one who has these namespaces.
+
+    What is in another namespace is answered as if it were not there.
+    """
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
-        self.answers: dict[type[Message], Callable[[Any], Awaitable[Answer]]] = {
+        self.answers: dict[type[Message], Callable[[Any, Scope], Awaitable[Answer]]] = {
             AskTasks: self._tasks,
             AskTask: self._task,
             AskResult: self._result,
@@ -99,21 +107,21 @@ class Desk:
 
     # ------------------------------------------------------------------------------------------- tasks
 
-    async def _tasks(self, ask: AskTasks) -> Answer:
+    async def _tasks(self, ask: AskTasks, scope: Scope) -> Answer:
         limit = max(1, min(ask.limit, MAX_PAGE))
         if len(ask.name) > MAX_TEXT:
             raise Refused(Code.INVALID, f"a pattern of {len(ask.name)} characters; a name has at most {MAX_TEXT}")
         wanted = set(ask.status)
         if wanted and not wanted & ENDS:
-            found = self._live_page(ask, limit)
+            found = self._live_page(ask, limit, scope)
         else:
-            found = await self._stored_page(ask, limit)
+            found = await self._stored_page(ask, limit, scope)
         shown = with_estimates(self._shell.core, found, self._shell.now())
         fitting = fitting_count(shown)
         more = len(found) == limit or fitting < len(found)
         return TaskPage(ask.request, shown[:fitting], shown[fitting - 1].task if more else TaskId(b"")), []
 
-    def _live_page(self, ask: AskTasks, limit: int) -> list[TaskInfo]:
+    def _live_page(self, ask: AskTasks, limit: int, scope: Scope) -> list[TaskInfo]:
         core = self._shell.core
         tasks: Iterable[TaskId] = core.state.tasks
         if ask.job:
@@ -130,18 +138,20 @@ class Desk:
         )
         infos: list[TaskInfo] = []
         for task_id in chosen:
-            info = info_of_task(core.state.tasks[task_id], core.life.wall_offset)
+            task = core.state.tasks[task_id]
+            if not may_see(scope, task.options.namespace):
+                continue
+            info = info_of_task(task, core.life.wall_offset)
             if _matches(info, ask):
                 infos.append(info)
                 if len(infos) == limit:
                     break
         return infos
 
-    async def _stored_page(self, ask: AskTasks, limit: int) -> list[TaskInfo]:
+    async def _stored_page(self, ask: AskTasks, limit: int, scope: Scope) -> list[TaskInfo]:
         wanted = set(ask.status)
-        which = TaskFilter(
-            ask.job, ask.queue, ask.name, "", frozenset(wanted & ENDS), bool(wanted - ENDS) if wanted else False
-        )
+        ends = frozenset(wanted & ENDS)
+        which = TaskFilter(ask.job, ask.queue, ask.name, "", ends, bool(wanted - ENDS) if wanted else False, scope)
         found: list[TaskInfo] = []
         before: TaskId | bytes = ask.before
         while len(found) < limit:
@@ -161,8 +171,8 @@ class Desk:
         task = core.state.tasks.get(stored.task)
         return info_of_task(task, core.life.wall_offset) if task is not None else info_of_stored(stored)
 
-    async def _task(self, ask: AskTask) -> Answer:
-        task_id = await self.find(ask.prefix)
+    async def _task(self, ask: AskTask, scope: Scope) -> Answer:
+        task_id = await self.find(ask.prefix, scope)
         core = self._shell.core
         task = core.state.tasks.get(task_id)
         if task is not None:
@@ -170,26 +180,32 @@ class Desk:
             return TaskFound(ask.request, with_estimates(core, [info], self._shell.now())[0]), []
         return TaskFound(ask.request, info_of_stored(await self._stored(task_id))), []
 
-    async def find(self, text: str) -> TaskId:
+    async def find(self, text: str, scope: Scope) -> TaskId:
         """The one task that a prefix of its id, or its caller's own key, means. Raises Refused."""
         text = text.strip()
         if len(text) > MAX_TEXT:
             raise Refused(Code.INVALID, f"{len(text)} characters; an id has 26 of them, and a key at most {MAX_TEXT}")
-        core, store = self._shell.core, self._shell.store
+        store = self._shell.store
         try:
             exact = parse_task_id(text)
         except ValueError:
             exact = None
-        for candidate in filter(None, (exact, named_task_id(text))):
-            if candidate in core.state.tasks:
-                return candidate
-            stored = await self._shell.read(store.find, [candidate])
-            if stored:
+        named = [named_task_id(text, namespace) for namespace in scope or ("",)]
+        for candidate in filter(None, (exact, *named)):
+            if await self._is_there(candidate, scope):
                 return candidate
         if not text:
             raise Refused(Code.INVALID, "an empty id; expected the beginning of a task's id, or its key")
-        found = await self._shell.read(store.find_by_prefix, text, 10) if is_id_prefix(text) else []
-        found = found or await self._shell.read(store.find_by_key, text, 1)
+        most = SOME if scope is None else MANY
+        found = await self._shell.read(store.find_by_prefix, text, most) if is_id_prefix(text) else []
+        found = (
+            await self._visible(found, scope)
+            or (
+                await self._visible(
+                    await self._shell.read(store.find_by_key, text, 1 if scope is None else MANY), scope
+                )
+            )[:1]
+        )
         if not found:
             raise Refused(Code.NOT_FOUND, f"no task {text!r}: it was never accepted here, or was purged")
         if len(found) > 1:
@@ -197,13 +213,33 @@ class Desk:
             raise Refused(Code.AMBIGUOUS, f"{text!r} is the beginning of several ids: {some}; write more of it")
         return found[0]
 
+    async def _is_there(self, task_id: TaskId, scope: Scope) -> bool:
+        """Whether there is such a task, as far as it is the asker's business."""
+        task = self._shell.core.state.tasks.get(task_id)
+        if task is not None:
+            return may_see(scope, task.options.namespace)
+        return bool(await self._visible([task_id], scope, look=True))
+
+    async def _visible(self, found: list[TaskId], scope: Scope, look: bool = False) -> list[TaskId]:
+        """Those of these stored tasks that are the asker's business."""
+        if not found or (scope is None and not look):
+            return found
+        whose = await self._shell.read(self._shell.store.find_namespaces, found)
+        return [task_id for task_id in found if task_id in whose and may_see(scope, whose[task_id])]
+
+    async def _check(self, task_id: TaskId, scope: Scope) -> None:
+        """Raises Refused where the task is none of the asker's business."""
+        if scope is not None and not await self._is_there(task_id, scope):
+            raise Refused(Code.NOT_FOUND, f"no task {text_of(task_id)}: it was never accepted here, or was purged")
+
     async def _stored(self, task_id: TaskId) -> StoredTask:
         found = await self._shell.read(self._shell.store.find, [task_id])
         if not found:
             raise Refused(Code.NOT_FOUND, f"no task {text_of(task_id)}: it was never accepted here, or was purged")
         return found[0]
 
-    async def _result(self, ask: AskResult) -> Answer:
+    async def _result(self, ask: AskResult, scope: Scope) -> Answer:
+        await self._check(ask.task, scope)
         task = self._shell.core.state.tasks.get(ask.task)
         if task is not None and isinstance(task.state, Ended):
             outcome = task.state.outcome
@@ -217,7 +253,8 @@ class Desk:
         frames: list[Bytes] = []
         return ResultFound(ask.request, pack_outcome(outcome, frames)), frames
 
-    async def _logs(self, ask: AskLogs) -> Answer:
+    async def _logs(self, ask: AskLogs, scope: Scope) -> Answer:
+        await self._check(ask.task, scope)
         # Whether it has ended is looked at first: what is in the store afterwards then includes its last words.
         ended = self._shell.core.life.status(ask.task) in (None, *ENDS) and ask.task not in self._shell.core.state.tasks
         if ended and self._shell.core.life.status(ask.task) is None:
@@ -230,15 +267,15 @@ class Desk:
 
     # ------------------------------------------------------------------------------------------- jobs, runtimes, itself
 
-    async def _jobs(self, ask: AskJobs) -> Answer:
+    async def _jobs(self, ask: AskJobs, scope: Scope) -> Answer:
         state = self._shell.core.state
         jobs = []
-        for stored in await self._shell.read(self._shell.store.job_counts, ask.job):
+        for stored in await self._shell.read(self._shell.store.job_counts, ask.job, scope):
             counts = {name: count for name, count in stored.counts.items() if name != UNFINISHED and count}
             live = state.jobs.get(stored.job)
             for task_id in live.tasks if live is not None else ():
                 task = state.tasks[task_id]
-                if not isinstance(task.state, Ended):
+                if not isinstance(task.state, Ended) and may_see(scope, task.options.namespace):
                     counts[status_of(task)] = counts.get(status_of(task), 0) + 1
             # What ended while the store was read is in neither of the two: it is about to be there.
             missing = sum(stored.counts.values()) - sum(counts.values())
@@ -247,7 +284,7 @@ class Desk:
             jobs.append(JobInfo(stored.job, counts, stored.first_submitted, stored.last_ended))
         return JobPage(ask.request, jobs), []
 
-    async def _runtimes(self, ask: AskRuntimes) -> Answer:
+    async def _runtimes(self, ask: AskRuntimes, scope: Scope) -> Answer:
         core, now = self._shell.core, self._shell.now()
         offset = core.life.wall_offset
         planned = core.scheduler.planned(now)
@@ -259,20 +296,27 @@ class Desk:
 
     # ------------------------------------------------------------------------------------------- estimates
 
-    async def _queues(self, ask: AskQueues) -> Answer:
+    async def _queues(self, ask: AskQueues, scope: Scope) -> Answer:
         scheduler = self._shell.core.scheduler
-        return QueuePage(ask.request, scheduler.queues(ask.target, self._shell.now()), scheduler.scores()), []
+        scores = scheduler.scores()
+        if scope is not None:  # targets have names
+            scores = {target: score for target, score in scores.items() if target in ("", "*", ask.target)}
+        return QueuePage(ask.request, scheduler.queues(ask.target, self._shell.now()), scores), []
 
-    async def _estimate(self, ask: AskEstimate) -> Answer:
+    async def _estimate(self, ask: AskEstimate, scope: Scope) -> Answer:
         core = self._shell.core
         if fault := find_fault(ask.options):
             raise Refused(Code.INVALID, fault)
-        runtime, starts, ends = core.scheduler.waiting(core.life.intern(ask.options), self._shell.now())
+        options, fault = confine(ask.options, scope)
+        if fault:
+            raise Refused(Code.FORBIDDEN, fault)
+        runtime, starts, ends = core.scheduler.waiting(core.life.intern(options), self._shell.now())
         return EstimateFound(ask.request, runtime, starts, ends), []
 
-    async def _explain(self, ask: AskExplain) -> Answer:
+    async def _explain(self, ask: AskExplain, scope: Scope) -> Answer:
         core = self._shell.core
         story: dict[str, Any]
+        await self._check(ask.task, scope)
         task = core.state.tasks.get(ask.task)
         if task is None:
             stored = await self._stored(ask.task)
@@ -287,7 +331,7 @@ class Desk:
             return Explained(ask.request, story), []
         if isinstance(task.state, Gathering):
             return Explained(ask.request, {"state": "running", "union": core.unions.describe(task)}), []
-        story = core.scheduler.explain(task.options, self._shell.now(), task.id)
+        story = core.scheduler.explain(task.options, self._shell.now(), task.id, owner_of(task.client))
         if isinstance(task.state, Queued):
             # By its own place among those that wait: the scheduler's answer is that of one that comes now.
             info = with_estimates(core, [info_of_task(task, core.life.wall_offset)], self._shell.now())[0]
@@ -297,8 +341,12 @@ class Desk:
                 story["lacks"] = ["an operator has paused the giving out of work", *story.get("lacks", [])]
         return Explained(ask.request, story), []
 
-    async def _controller(self, ask: AskController) -> Answer:
+    async def _controller(self, ask: AskController, scope: Scope) -> Answer:
         core, store = self._shell.core, self._shell.store
+        if scope is not None:
+            stored = await self._shell.read(store.counts, scope)
+            state = {**core.describe(scope), "stored": stored, "version": _version()}
+            return ControllerState(ask.request, state | {"now": self._shell.now() + core.life.wall_offset}, {}), []
         counters = dict(core.state.counters)
         counters |= {f"store.{name}": count for name, count in store.counters().items()}
         counters |= {f"scheduler.{name}": count for name, count in core.scheduler.counters.items()}

@@ -49,6 +49,14 @@ class Join:
 
 
 @dataclass(frozen=True, slots=True)
+class TellUnknown:
+    """Call ``on_outcomes`` for these as well, as ``hidden``: the answer takes the way that it takes for unknown ones."""
+
+    client: str
+    tasks: list[TaskId]
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """Worth a line in the log."""
 
@@ -57,4 +65,4 @@ class Note:
     fields: dict[str, Any]
 
 
-Effect = Send | Write | ReadOutcomes | Join | Note
+Effect = Send | Write | ReadOutcomes | TellUnknown | Join | Note

@@ -97,6 +97,8 @@ class Fleet:
             return
         # The name that the broker vouches for, whatever the record says: everything else is filed under it.
         info = message.info if message.info.name == name else msgspec.structs.replace(message.info, name=name)
+        if labels := self.state.labels.get(name):
+            info = msgspec.structs.replace(info, labels={**info.labels, **labels})
         if known is not None and known.instance != message.instance:
             if known.state != "offline":
                 self._lose(known, now, "it was started anew")

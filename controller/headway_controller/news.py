@@ -13,6 +13,7 @@ from headway_bus.messages import Event
 from headway_bus.records import Estimate, QueueState
 from headway_controller.placement import Scheduler
 from headway_controller.state import ControllerState, Task, status_of
+from headway_controller.tenancy import plain_topic, topics_of
 from headway_controller.turn import Turn
 
 MESSAGE_CHANGES = 1_000
@@ -35,8 +36,7 @@ class News:
 
     def on_task(self, task: Task, at: float) -> None:
         """The task's status has changed. ``at``: Unix time."""
-        topics = self._state.topics
-        if not topics:
+        if not self._state.topics:
             return
         text, job = text_of(task.id), task.options.job
         topics_of_it = [f"task.{text}", f"job.{job}", "tasks"]
@@ -44,7 +44,7 @@ class News:
             topics_of_it.append("union." + text_of(task.options.part.union))
         elif task.options.union is not None:
             topics_of_it.append("union." + text)
-        followed = [topic for topic in topics_of_it if topic in topics]
+        followed = topics_of(self._state, task.options.namespace, topics_of_it)
         if not followed:
             return
         change = {
@@ -86,7 +86,7 @@ class News:
             for topic, found in changes.items():
                 for start in range(0, len(found), MESSAGE_CHANGES):
                     part = found[start : start + MESSAGE_CHANGES]
-                    self._turn.send("*" + topic, Event(topic, "changed", {"changes": part}))
+                    self._turn.send("*" + topic, Event(plain_topic(topic), "changed", {"changes": part}))
 
 
 def _has_moved(told: Estimate, present: Estimate) -> bool:

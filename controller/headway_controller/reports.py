@@ -29,6 +29,7 @@ from headway_controller.state import (
 )
 from headway_controller.store.protocol import AppendLogs
 from headway_controller.successes import Successes
+from headway_controller.tenancy import plain_topic, topics_of
 from headway_controller.turn import Turn
 from headway_controller.values import unpack_value
 
@@ -38,6 +39,11 @@ in between, a message of its own for each cost the round trip of a single task a
 
 SETTLE_BYTES = 4 * 1024 * 1024
 """Bytes of results after which the runtime is let go of them at once."""
+
+
+NOBODYS = "*"
+"""No namespace: whose a line is that comes after its task's end is not known here. It is published to those who see all; others
+find it in the store."""
 
 
 class Reports:
@@ -203,10 +209,12 @@ class Reports:
                     continue
                 task.logged += 1
             kept.append(record)
-            if self.state.topics and (topic := topic_of_logs(record.task)) in self.state.topics:
-                by_topic.setdefault(topic, []).append(record)
+            if self.state.topics:
+                namespace = task.options.namespace if task is not None else NOBODYS
+                for topic in topics_of(self.state, namespace, (topic_of_logs(record.task),)):
+                    by_topic.setdefault(topic, []).append(record)
         for topic, found in by_topic.items():
-            self.turn.send("*" + topic, Event(topic, "logs", {}, found))
+            self.turn.send("*" + topic, Event(plain_topic(topic), "logs", {}, found))
         self.state.counters["logs.dropped"] += sum(dropped.values())
         self.turn.store(AppendLogs(kept, dropped))
 

@@ -21,11 +21,12 @@ from headway_bus.keys import Prepare
 from headway_bus.link import BROKER, BusLink, Link, Received
 from headway_bus.logs import get_logger
 from headway_bus.messages import Changed, Denied, Rejected, Submit, Welcome
+from headway_bus.namespaces import Scope, may_see, read_source
 from headway_bus.records import Blob, Code, Status
 from headway_controller.checks import MAX_TEXT
 from headway_controller.core import Controller
 from headway_controller.desk import Desk
-from headway_controller.effects import Effect, Join, Note, ReadOutcomes, Send, Write
+from headway_controller.effects import Effect, Join, Note, ReadOutcomes, Send, TellUnknown, Write
 from headway_controller.estimates import LearnedPredictor
 from headway_controller.extensions import use_predictor, use_strategy
 from headway_controller.placement import Scheduler, Waits
@@ -238,7 +239,7 @@ class ControllerService:
     def on_undecodable(self, source: bytes, request: int, text: str) -> None:
         self.core.state.counters["messages.undecodable"] += 1
         if source != BROKER and self._link is not None:
-            self._link.send(source, Denied(request, Code.MALFORMED, text))
+            self._link.send(read_source(source)[0].encode(), Denied(request, Code.MALFORMED, text))
 
     def on_messages(self, messages: list[Received]) -> None:
         if self._closed:
@@ -246,13 +247,13 @@ class ControllerService:
         now = self.now()
         core = self.core
         for source, message, frames in messages:
-            name = source.decode("utf-8", "replace")
+            name, scope = read_source(source)
+            core.audience.tenancy.vouch(name, scope)
             try:
-                if isinstance(message, Submit) and (unknown := core.audience.unknown_ids(message)):
-                    # A look-up by key takes microseconds; a thread would let later messages overtake this one.
-                    core.life.remember(self._find_statuses(unknown))
+                if isinstance(message, Submit):
+                    self._look_up(name, message)
                 if not core.on_message(name, message, frames, now):
-                    self._ask(name, message, frames)
+                    self._ask(name, scope, message, frames)
             except StoreError as error:
                 self._perform(Send(name, Denied(getattr(message, "request", 0), Code.STORE, str(error))))
             except Exception as error:
@@ -265,6 +266,15 @@ class ControllerService:
                         Send(name, Denied(request, Code.INVALID, f"the controller failed at this: {error!r}"))
                     )
         self._finish()
+
+    def _look_up(self, name: str, message: Submit) -> None:
+        """Tell the core of what the submission names and only the store knows."""
+        # By key that takes microseconds; a thread would let later messages overtake this one.
+        core = self.core
+        if unknown := core.audience.unknown_ids(message):
+            core.life.remember(self._find_statuses(unknown))
+        ended = core.audience.tenancy.ids_to_look_up(name, message, core.life.recent)
+        core.audience.tenancy.known = self.store.find_namespaces(ended) if ended else {}
 
     # ------------------------------------------------------------------------------------------- effects
 
@@ -307,16 +317,25 @@ class ControllerService:
                 self._start(self._read_outcomes(client, tasks))
             case Join():
                 self._start(self._join(effect))
+            case TellUnknown(client, tasks):
+                self._start(self._tell_unknown(client, tasks))
             case Note(level, event, fields):
                 getattr(log, level)(event, **fields)
                 self._joined.set()
 
     async def _read_outcomes(self, client: str, tasks: list[TaskId]) -> None:
         stored: list[StoredTask] = await self.read(self.store.find, tasks)
-        outcomes = [outcome for each in stored if (outcome := outcome_of_stored(each)) is not None]
+        scope = self.core.audience.tenancy.scope_of(client)
+        hidden = {each.task for each in stored if not may_see(scope, each.options.namespace)}
+        seen = [each for each in stored if each.task not in hidden]
+        outcomes = [outcome for each in seen if (outcome := outcome_of_stored(each)) is not None]
         found = {outcome.task for outcome in outcomes}
-        missing = [task for task in tasks if task not in found]
-        self.core.on_outcomes(client, outcomes, missing, self.now())
+        missing = [task for task in tasks if task not in found and task not in hidden]
+        self.core.on_outcomes(client, outcomes, missing, self.now(), list(hidden))
+        self._finish()
+
+    async def _tell_unknown(self, client: str, tasks: list[TaskId]) -> None:
+        self.core.on_outcomes(client, [], [], self.now(), tasks)
         self._finish()
 
     async def _join(self, wanted: Join) -> None:
@@ -364,11 +383,11 @@ class ControllerService:
 
     # ------------------------------------------------------------------------------------------- questions
 
-    def _ask(self, source: str, message: Any, frames: Sequence[Any]) -> None:
+    def _ask(self, source: str, scope: Scope, message: Any, frames: Sequence[Any]) -> None:
         answer = self._desk.answers.get(type(message))
         verb = self._verbs.answers.get(type(message))
         if answer is not None:
-            self._start(self._reply(source, message.request, lambda: answer(message)))
+            self._start(self._reply(source, message.request, lambda: answer(message, scope)))
         elif verb is not None:
             self._start(self._reply(source, message.request, lambda: verb(source, message, list(frames))))
         elif hasattr(message, "request"):

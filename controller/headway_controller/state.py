@@ -235,4 +235,13 @@ class ControllerState:
     clients: dict[str, Client] = field(default_factory=dict)
     cancels: list[PendingCancel] = field(default_factory=list)
     topics: set[str] = field(default_factory=set)
+    has_scoped_topics: bool = False
+    """Whether there are any of somebody who has not all namespaces."""
+
+    scopes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The namespaces of those clients that have not all of them."""
+
+    labels: dict[str, dict[str, str]] = field(default_factory=dict)
+    """What the keys of runtimes are labelled with."""
+
     counters: Counter[str] = field(default_factory=Counter)

@@ -19,6 +19,7 @@ from headway_bus.messages import (
     Purge,
     RetryTasks,
 )
+from headway_bus.namespaces import may_see
 from headway_bus.records import ENDS, Code
 from headway_controller.desk import Answer, Shell
 from headway_controller.extensions import use_predictor, use_strategy
@@ -49,26 +50,26 @@ class Verbs:
 
     async def _retry(self, client: str, ask: RetryTasks, frames: list[Bytes]) -> Answer | None:
         refused: list[tuple[str, str]] = []
-        stored = await self._ended(ask.tasks, ask.job, refused, with_payload=True)
+        stored = await self._ended(client, ask.tasks, ask.job, refused, with_payload=True)
         self._shell.core.revive(client, ask.request, stored, refused, self._shell.now())
         self._finish()
         return None  # the answer comes when it is stored
 
     async def _purge(self, client: str, ask: Purge, frames: list[Bytes]) -> Answer | None:
         refused: list[tuple[str, str]] = []
-        stored = await self._ended(ask.tasks, ask.job, refused, with_payload=False)
+        stored = await self._ended(client, ask.tasks, ask.job, refused, with_payload=False)
         self._shell.core.purge(client, ask.request, [each.task for each in stored], refused)
         self._finish()
         return None
 
     async def _ended(
-        self, tasks: list[TaskId], job: str, refused: list[tuple[str, str]], *, with_payload: bool
+        self, client: str, tasks: list[TaskId], job: str, refused: list[tuple[str, str]], *, with_payload: bool
     ) -> list[StoredTask]:
         """The ended ones among these tasks and the job's; why not, of the others that were named."""
         store, live = self._shell.store, self._shell.core.state.tasks
-        found: dict[TaskId, StoredTask] = (
-            {each.task: each for each in await self._shell.read(store.find, tasks)} if tasks else {}
-        )
+        scope = self._shell.core.audience.tenancy.scope_of(client)
+        named = await self._shell.read(store.find, tasks) if tasks else []
+        found = {each.task: each for each in named if may_see(scope, each.options.namespace)}
         for task_id in tasks:
             if task_id not in found:
                 refused.append((text_of(task_id), "it is not known"))
@@ -77,7 +78,9 @@ class Verbs:
                 del found[task_id]
         before = TaskId(b"")
         while job:
-            page = await self._shell.read(store.find_page, TaskFilter(job=job, ends=ENDS), JOB_PAGE, before)
+            page = await self._shell.read(
+                store.find_page, TaskFilter(job=job, ends=ENDS, namespaces=scope), JOB_PAGE, before
+            )
             ids = [each.task for each in page if each.task not in live]
             rows = await self._shell.read(store.find, ids) if with_payload and ids else page
             found.update((each.task, each) for each in rows if each.task not in live)

@@ -225,8 +225,8 @@ class Peer:
 class PlainClient(Peer):
     """A client."""
 
-    def __init__(self, url: str, name: str = "") -> None:
-        super().__init__(url, for_client())
+    def __init__(self, url: str, name: str = "", prepare: Prepare | None = None) -> None:
+        super().__init__(url, for_client(), prepare=prepare)
         self.hello("client", name, new_task_ids(1)[0][:8])
 
     def submit(self, count: int = 1, payload: bytes = b"", watch: bool = True, **fields: Any) -> list[TaskId]:
@@ -252,8 +252,8 @@ class PlainClient(Peer):
 class PlainRuntime(Peer):
     """A runtime that runs nothing: tests say what becomes of its attempts."""
 
-    def __init__(self, url: str, name: str = "plain", slots: float = 1.0) -> None:
-        super().__init__(url, for_runtime())
+    def __init__(self, url: str, name: str = "plain", slots: float = 1.0, prepare: Prepare | None = None) -> None:
+        super().__init__(url, for_runtime(), prepare=prepare)
         self.hello("runtime", name, new_task_ids(1)[0][:8])
         self.attempts: dict[TaskId, int] = {}
         self._batch = 0

@@ -26,7 +26,15 @@ INVITATION_VARIABLE = "HEADWAY_INVITATION"
 JOIN_SECONDS = 10.0
 DAY = 86_400.0
 ROLES = ("read", "client", "admin", "runtime", "edge", "controller")
-COLUMNS = (Column("name"), Column("role"), Column("expires"), Column("public key"), Column("comment"))
+COLUMNS = (
+    Column("name"),
+    Column("role"),
+    Column("namespaces"),
+    Column("expires"),
+    Column("public key"),
+    Column("labels"),
+    Column("comment"),
+)
 
 keys_option = click.option(
     "--keys",
@@ -34,6 +42,16 @@ keys_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
     help="The broker's folder of keys.  [default: the settings, or ~/.config/headway/keys]",
+)
+
+
+namespace_option = click.option(
+    "--namespace",
+    "namespaces",
+    multiple=True,
+    metavar="NAME",
+    help="Whose tasks a client sees and submits; '*': everybody's. May be given again; the first is where its tasks go.  "
+    "[default: the default namespace]",
 )
 
 
@@ -71,11 +89,25 @@ def init(ctx: click.Context, folder: Path | None) -> int:
     return DONE
 
 
-@keys.command(epilog=epilog("headway keys new alice --role client", "headway keys new audit --role read --days 30"))
+@keys.command(
+    epilog=epilog(
+        "headway keys new alice --role client --namespace physics",
+        "headway keys new audit --role read --namespace '*' --days 30",
+        "headway keys new gpu-1 --role runtime --label zone=lab",
+    )
+)
 @click.argument("name", metavar="NAME")
 @click.option("--role", type=click.Choice(ROLES), default="client", help="What the peer may do.  [default: client]")
 @click.option(
     "--days", type=click.FloatRange(0, min_open=True), help="After how many days it expires.  [default: never]"
+)
+@namespace_option
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="What a runtime is labelled with, whatever it says itself. May be given again.",
 )
 @click.option("--comment", default="", metavar="TEXT", help="A note for those who read the list.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Where to write the key.")
@@ -83,12 +115,31 @@ def init(ctx: click.Context, folder: Path | None) -> int:
 @bus_options
 @click.pass_context
 def new(
-    ctx: click.Context, name: str, role: str, days: float | None, comment: str, out: Path | None, folder: Path | None
+    ctx: click.Context,
+    name: str,
+    role: str,
+    days: float | None,
+    namespaces: tuple[str, ...],
+    labels: tuple[str, ...],
+    comment: str,
+    out: Path | None,
+    folder: Path | None,
 ) -> int:
     """Make a key, and let it in. The file goes to its owner; nobody else needs it."""
+    from headway_bus.keyring import read_labels
+    from headway_bus.namespaces import read_namespaces
+
     keyring = _keyring(ctx, folder)
     path = out or keyring.key_path(name)
-    keyring.new(name, role, path, expires=time.time() + days * DAY if days else 0.0, comment=comment)
+    keyring.new(
+        name,
+        role,
+        path,
+        expires=time.time() + days * DAY if days else 0.0,
+        comment=comment,
+        namespaces=read_namespaces(",".join(namespaces)),
+        labels=dict(read_labels(labels)),
+    )
     click.echo(str(path))
     return DONE
 
@@ -111,7 +162,18 @@ def list_keys(ctx: click.Context, as_json: bool, folder: Path | None) -> int:
             }
         )
         return DONE
-    rows = [[each.name, each.role, when(each.expires, now), each.public, each.comment] for each in peers]
+    rows = [
+        [
+            each.name,
+            each.role,
+            ",".join(each.namespaces),
+            when(each.expires, now),
+            each.public,
+            ",".join(f"{key}={value}" for key, value in each.labels),
+            each.comment,
+        ]
+        for each in peers
+    ]
     Table(COLUMNS, rows).print()
     for each in invitations:
         note(
@@ -144,18 +206,28 @@ def revoke(ctx: click.Context, name: str, folder: Path | None) -> int:
     default=10.0,
     help="How long it is good.  [default: 10]",
 )
+@namespace_option
 @click.option("--qr/--no-qr", default=None, help="Show it as a QR code, too.  [default: on a terminal]")
 @keys_option
 @bus_options
 @click.pass_context
 def invite(
-    ctx: click.Context, role: str, name: str, url: str | None, minutes: float, qr: bool | None, folder: Path | None
+    ctx: click.Context,
+    role: str,
+    name: str,
+    url: str | None,
+    minutes: float,
+    namespaces: tuple[str, ...],
+    qr: bool | None,
+    folder: Path | None,
 ) -> int:
     """Print a line that lets another machine make its own key and enrol it. Good once, and for a short time."""
     from headway_bus.keys import is_local
+    from headway_bus.namespaces import read_namespaces
 
     where = url or _settings(ctx).bus.url
-    invitation = _keyring(ctx, folder).invite(where, role, name, minutes * 60.0, time.time())
+    keyring, wanted = _keyring(ctx, folder), read_namespaces(",".join(namespaces))
+    invitation = keyring.invite(where, role, name, minutes * 60.0, time.time(), wanted)
     for line in invitation_lines(invitation.text, role):
         click.echo(line)
     if is_local(where):
@@ -228,6 +300,8 @@ def _peer_json(peer: Any) -> dict[str, Any]:
         "expires": _time(peer.expires),
         "expires_seconds": peer.expires or None,
         "comment": peer.comment,
+        "namespaces": list(peer.namespaces),
+        "labels": dict(peer.labels),
     }
 
 

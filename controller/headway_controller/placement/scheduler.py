@@ -376,7 +376,7 @@ class Scheduler:
         """How waits that were foretold held: per target, ``""`` for all, ``"*"`` for those that had to wait."""
         return self.waits.scores.as_dict()
 
-    def explain(self, options: Options, now: float, task: TaskId | None = None) -> dict[str, Any]:
+    def explain(self, options: Options, now: float, task: TaskId | None = None, owner: str = "") -> dict[str, Any]:
         """Why a task is where it is, or what one of these options would wait for; plain data."""
         if task is not None:
             for book in self.fleet.books.values():
@@ -386,7 +386,7 @@ class Scheduler:
                     return explanation.of_held(book, book.running[task][0], True)
         work = self.catalogue.work_of(options)
         story = explanation.of_waiting(self.fleet, self.catalogue, options, work, now)
-        runtime, start, end = self.waiting(options, now)
+        runtime, start, end = self.waiting(options, now, owner=owner)
         story.update(strategy=self.binder.name, predictor=self.switch.name, runtime=runtime)
         story.update(starts=explanation.of_estimate(start), ends=explanation.of_estimate(end))
         planned = self.binder.plans.where.get(task) if task is not None else None

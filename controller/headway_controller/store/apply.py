@@ -43,9 +43,9 @@ Row = tuple[Any, ...]
 _encode = msgspec.msgpack.Encoder().encode
 
 _OPTIONS = Bulk(
-    """INSERT INTO options (digest, job, queue, name, key, body) SELECT * FROM {values} WHERE column1 IS NOT NULL
-    ON CONFLICT (digest) DO NOTHING""",
-    6,
+    """INSERT INTO options (digest, job, queue, name, key, namespace, body) SELECT * FROM {values}
+    WHERE column1 IS NOT NULL ON CONFLICT (digest) DO NOTHING""",
+    7,
 )
 _OPTION_BLOBS = Bulk(
     """INSERT OR IGNORE INTO option_blobs SELECT options.number, new.column2 FROM {values} AS new
@@ -211,7 +211,10 @@ class Applier:
         if len(self._remembered) > MAX_REMEMBERED:
             self._remembered.clear()
             missing = {digest: (options, body) for digest, options, body in wanted}
-        rows = [(digest, o.job, o.queue, o.name or o.target, o.key, body) for digest, (o, body) in missing.items()]
+        rows = [
+            (digest, o.job, o.queue, o.name or o.target, o.key, o.namespace, body)
+            for digest, (o, body) in missing.items()
+        ]
         _OPTIONS.run(self._connection, rows)
         blobs = [(digest, file.content.hash) for digest, (o, _) in missing.items() for file in o.files]
         if blobs:

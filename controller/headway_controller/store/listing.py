@@ -60,6 +60,9 @@ def _conditions(which: TaskFilter) -> tuple[list[str], list[Any]]:
         if value:
             conditions.append(condition)
             values.append(value)
+    if which.namespaces is not None:
+        conditions.append(in_namespaces(which.namespaces))
+        values += which.namespaces
     wanted = []
     if which.ends:
         wanted.append("ends.status IN (" + ",".join(f"'{status.value}'" for status in sorted(which.ends)) + ")")
@@ -75,10 +78,15 @@ def _conditions(which: TaskFilter) -> tuple[list[str], list[Any]]:
 def _tables(which: TaskFilter) -> str:
     if which.job:
         return _BY_OPTIONS
-    options = _OPTIONS if which.queue or which.name else ""
+    options = _OPTIONS if which.queue or which.name or which.namespaces is not None else ""
     if which.unfinished and not which.ends:
         return _BY_UNFINISHED + options
     return (_BY_ENDS if _is_rare(which) else _BY_TASKS) + options
+
+
+def in_namespaces(namespaces: tuple[str, ...]) -> str:
+    """The condition that a task's options are of one of these, which are the values of its marks."""
+    return f"options.namespace IN ({','.join('?' * len(namespaces))})"
 
 
 def _is_rare(which: TaskFilter) -> bool:

@@ -167,6 +167,7 @@ class TaskFilter(msgspec.Struct, frozen=True):
     runtime: str = ""  # that the task ended on
     ends: frozenset[Status] = frozenset()  # with ``unfinished``: which of the two sorts; neither given: both
     unfinished: bool = False
+    namespaces: tuple[str, ...] | None = None  # None: all of them
 
 
 class JobCount(msgspec.Struct, frozen=True):
@@ -222,6 +223,9 @@ class Store(Protocol):
     def find_statuses(self, tasks: Sequence[TaskId]) -> dict[TaskId, Status | None]:
         """How those of ``tasks`` that are in the store ended; None: not yet. Cheaper than :meth:`find`."""
 
+    def find_namespaces(self, tasks: Sequence[TaskId]) -> dict[TaskId, str]:
+        """Whose those of ``tasks`` are that are in the store."""
+
     def find_page(self, which: TaskFilter, limit: int = 100, before: TaskId | bytes = b"") -> list[StoredTask]:
         """Tasks newest first, from behind ``before`` (the last one of the page before) on."""
 
@@ -234,11 +238,11 @@ class Store(Protocol):
     def logs(self, task: TaskId, attempt: int = 0, after: int = 0, limit: int = 1000) -> LogSlice:
         """Records of one attempt (0: of all), skipping ``after`` of them."""
 
-    def job_counts(self, job: str = "") -> list[JobCount]:
-        """One job, or all of them; a job without tasks is not listed."""
+    def job_counts(self, job: str = "", namespaces: tuple[str, ...] | None = None) -> list[JobCount]:
+        """One job, or all of them, by the tasks in these namespaces (None: in all); one without such is not listed."""
 
-    def counts(self) -> dict[str, int]:
-        """All tasks by end, and ``unfinished``."""
+    def counts(self, namespaces: tuple[str, ...] | None = None) -> dict[str, int]:
+        """All tasks in these namespaces (None: in all) by end, and ``unfinished``."""
 
     def find_expired(self, now: float, retention: float, limit: int = 10_000) -> list[TaskId]:
         """Ended tasks that may be purged: past their own ``expires`` or, without one, ``retention`` s after the end."""

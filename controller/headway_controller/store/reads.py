@@ -20,7 +20,7 @@ from headway_bus.ids import (
     text_of,
 )
 from headway_bus.records import Blob, ErrorInfo, LogRecord, Options, Status
-from headway_controller.store.listing import number_before, number_of, selection
+from headway_controller.store.listing import in_namespaces, number_before, number_of, selection
 from headway_controller.store.protocol import (
     UNFINISHED,
     JobCount,
@@ -141,6 +141,20 @@ def find_statuses(connection: sqlite3.Connection, tasks: Sequence[TaskId]) -> di
     return found
 
 
+def find_namespaces(connection: sqlite3.Connection, tasks: Sequence[TaskId]) -> dict[TaskId, str]:
+    """Whose the tasks are that are there."""
+    found: dict[TaskId, str] = {}
+    for start in range(0, len(tasks), _MAX_WANTED):
+        wanted = tasks[start : start + _MAX_WANTED]
+        rows = connection.execute(
+            "SELECT tasks.id, options.namespace FROM tasks CROSS JOIN options ON options.number = tasks.options"
+            f" WHERE tasks.id IN ({','.join('?' * len(wanted))})",
+            wanted,
+        )
+        found.update((TaskId(task), namespace) for task, namespace in rows)
+    return found
+
+
 def find_by_prefix(connection: sqlite3.Connection, text: str, limit: int) -> list[TaskId]:
     """Ids whose text begins with ``text``, newest first: a pass over the index of ids, unless the text is whole."""
     if not is_id_prefix(text):
@@ -190,13 +204,14 @@ def logs(connection: sqlite3.Connection, task: TaskId, attempt: int, after: int,
     return LogSlice(records, dropped[0] if dropped else 0)
 
 
-def job_counts(connection: sqlite3.Connection, job: str) -> list[JobCount]:
+def job_counts(connection: sqlite3.Connection, job: str, namespaces: tuple[str, ...] | None = None) -> list[JobCount]:
     """The tasks of one job, or of every job, by end."""
+    within = f" AND {in_namespaces(namespaces)}" if namespaces is not None else ""
     rows = connection.execute(
         f"""SELECT options.job, coalesce(ends.status, '{UNFINISHED}'), count(*), min(tasks.submitted), max(ends.ended)
         FROM options CROSS JOIN tasks ON tasks.options = options.number LEFT JOIN ends ON ends.number = tasks.number
-        WHERE options.job <> '' AND {"options.job = ?" if job else "true"} GROUP BY 1, 2 ORDER BY 1""",
-        (job,) if job else (),
+        WHERE options.job <> '' AND {"options.job = ?" if job else "true"}{within} GROUP BY 1, 2 ORDER BY 1""",
+        ((job,) if job else ()) + (namespaces or ()),
     )
     jobs: dict[str, list[tuple[str, int, float, float | None]]] = {}
     for name, *part in rows:
@@ -209,8 +224,16 @@ def job_counts(connection: sqlite3.Connection, job: str) -> list[JobCount]:
     ]
 
 
-def counts(connection: sqlite3.Connection) -> dict[str, int]:
+def counts(connection: sqlite3.Connection, namespaces: tuple[str, ...] | None = None) -> dict[str, int]:
     """All tasks by end, and those without."""
+    if namespaces is not None:
+        rows = connection.execute(
+            f"""SELECT coalesce(ends.status, '{UNFINISHED}'), count(*) FROM options
+            CROSS JOIN tasks ON tasks.options = options.number LEFT JOIN ends ON ends.number = tasks.number
+            WHERE {in_namespaces(namespaces)} GROUP BY 1""",
+            namespaces,
+        )
+        return {UNFINISHED: 0, **dict(rows.fetchall())}
     found = {UNFINISHED: int(connection.execute("SELECT count(*) FROM unfinished").fetchone()[0])}
     found.update(connection.execute("SELECT status, count(*) FROM ends GROUP BY status").fetchall())
     return found

@@ -74,7 +74,10 @@ _FIRST = (
         DELETE FROM option_blobs WHERE number = old.number; END""",
 )
 
-STEPS: tuple[Step, ...] = (Step(1, _FIRST),)
+# Whose the tasks of these options are. What was stored before there were namespaces is in the default one.
+_NAMESPACES = ("ALTER TABLE options ADD COLUMN namespace TEXT NOT NULL DEFAULT ''",)
+
+STEPS: tuple[Step, ...] = (Step(1, _FIRST), Step(2, _NAMESPACES))
 
 
 def version_of(connection: sqlite3.Connection) -> int:

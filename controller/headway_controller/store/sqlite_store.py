@@ -86,6 +86,10 @@ class SqliteStore:
         with self._database.reading() as connection:
             return reads.find_statuses(connection, tasks)
 
+    def find_namespaces(self, tasks: Sequence[TaskId]) -> dict[TaskId, str]:
+        with self._database.reading() as connection:
+            return reads.find_namespaces(connection, tasks)
+
     def find_page(self, which: TaskFilter, limit: int = 100, before: TaskId | bytes = b"") -> list[StoredTask]:
         with self._database.reading() as connection:
             return self._reader.find_page(connection, which, limit, before)
@@ -102,13 +106,13 @@ class SqliteStore:
         with self._database.reading() as connection:
             return reads.logs(connection, task, attempt, after, limit)
 
-    def job_counts(self, job: str = "") -> list[JobCount]:
+    def job_counts(self, job: str = "", namespaces: tuple[str, ...] | None = None) -> list[JobCount]:
         with self._database.reading() as connection:
-            return reads.job_counts(connection, job)
+            return reads.job_counts(connection, job, namespaces)
 
-    def counts(self) -> dict[str, int]:
+    def counts(self, namespaces: tuple[str, ...] | None = None) -> dict[str, int]:
         with self._database.reading() as connection:
-            return reads.counts(connection)
+            return reads.counts(connection, namespaces)
 
     def find_expired(self, now: float, retention: float, limit: int = 10_000) -> list[TaskId]:
         with self._database.reading() as connection:

@@ -188,7 +188,7 @@ def test_a_newer_schema_is_left_alone(tmp_path: Path, open_bench: Opener) -> Non
 
 
 SECOND = schema.Step(
-    2,
+    schema.STEPS[-1].version + 1,
     ("ALTER TABLE tasks ADD COLUMN colour TEXT NOT NULL DEFAULT 'blue'", "CREATE INDEX tasks_colour ON tasks (colour)"),
 )
 
@@ -202,7 +202,7 @@ def test_an_older_schema_is_brought_forward_with_all_its_tasks(tmp_path: Path, o
     try:
         assert {task.task for task in store.find(tasks)} == set(tasks)
         with store._database.reading() as connection:
-            assert schema.version_of(connection) == 2
+            assert schema.version_of(connection) == SECOND.version
             assert connection.execute("SELECT colour FROM tasks").fetchall() == [("blue",)] * 3
     finally:
         store.close()
@@ -213,7 +213,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path, open_bench: Open
     bench = open_bench(path)
     tasks = bench.add(3)
     bench.store.close()
-    broken = schema.Step(3, ("DROP TABLE tasks", "INSERT INTO nowhere VALUES (1)"))
+    broken = schema.Step(SECOND.version + 1, ("DROP TABLE tasks", "INSERT INTO nowhere VALUES (1)"))
     with pytest.raises(StoreError, match="nowhere"):
         SqliteStore(path, lambda receipts: None, steps=(*schema.STEPS, SECOND, broken))
     bench = open_bench(path)

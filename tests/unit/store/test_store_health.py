@@ -13,6 +13,7 @@ from headway_bus.errors import StoreError
 from headway_bus.ids import new_task_id, new_task_ids
 from headway_bus.records import Status
 from headway_controller.store import Durability, NewTasks, examine
+from headway_controller.store.schema import STEPS
 
 Opener = Callable[..., Bench]
 
@@ -22,7 +23,7 @@ def test_a_store_that_is_well_says_what_is_in_it(bench: Bench) -> None:
     bench.write(end(tasks[0]), end(tasks[1], Status.FAILED))
     health = bench.store.check()
     assert health.well
-    assert "schema 1; 3 unfinished tasks, 2 ended" in health.findings
+    assert f"schema {STEPS[-1].version}; 3 unfinished tasks, 2 ended" in health.findings
 
 
 def test_a_missing_blob_is_found(bench: Bench) -> None:
