@@ -343,7 +343,7 @@ class Broker:
 
     def _subscribe(self, peer: Peer, topics: Iterable[str]) -> list[Deliver]:
         added: list[str] = []
-        for wished, topic in ((wished, each) for wished in topics for each in _topics_for(peer, wished)):
+        for wished, topic in [(each, scoped) for each in topics for scoped in _topics_for(peer, each)]:
             if len(peer.topics) >= self.limits.max_topics or len(wished) > MAX_TOPIC_CHARACTERS:
                 text = f"at most {self.limits.max_topics} topics of {MAX_TOPIC_CHARACTERS} characters (setting broker.max_topics)"
                 return [*self._tell_topics(added, []), *self._reject(peer.route, Code.LIMIT, text)]
