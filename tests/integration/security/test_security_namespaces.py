@@ -238,4 +238,3 @@ def test_a_runtime_has_the_labels_of_its_key(tenants: Tenants) -> None:
     assert taken == task
     (state,) = tenants.bob.ask(m.AskRuntimes, m.RuntimePage).runtimes
     assert state.info.labels == {"zone": "lab"}
-
