@@ -111,13 +111,17 @@ def test_a_model_that_fails_stops_no_other_and_each_series_is_told_of(url: str) 
     told: list[tuple[str, int, int]] = []
 
     async def work(bus: headway.Bus) -> dict[str, Any]:
-        job = dirty(models=["Naive", "trainer_objectives:Stubborn"], trials=0)
+        import trainer_objectives  # registers Firstling here; the runtimes import it by its path
+
+        assert trainer_objectives.Firstling.name == "Firstling"
+        job = dirty(models=["Naive", "Firstling", "trainer_objectives:Stubborn"], trials=0)
         return await headway_trainer.train(bus, job, listener=lambda row, *at: told.append((row["label"], *at)))
 
     found = on(url, work)
     rows = {row["group"][1]: row for row in found["series"]}
     assert rows["ok"]["status"] == "ok" and rows["ok"]["model"] == "Naive"
     assert rows["ok"]["reasons"][-1].endswith("Stubborn: RuntimeError: no")
+    assert [one["model"] for one in rows["ok"]["models"]] == ["Naive", "Firstling"]
     assert (
         len(told) == 14
         and told[-1][1:] == (14, 14)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import headway
 from headway_trainer.models.base import Array, State
+from headway_trainer.models.registry import model
 from headway_trainer.models.simple import Level
 
 
@@ -34,6 +35,17 @@ def curve(x: float) -> float:
     if x > 0.5:
         time.sleep(1000)
     return x
+
+
+@model
+class Firstling(Level):
+    """A user's model that a job names by its own name."""
+
+    name = "Firstling"
+    intro = "the first value"
+
+    def learn(self, y: Array, features: Array | None) -> State:
+        return {"level": y[:1]}
 
 
 class Stubborn(Level):

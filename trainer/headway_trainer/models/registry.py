@@ -61,6 +61,21 @@ def find_model(name: object, place: str = "model") -> type[Model]:
     raise UnknownName(place, "model", name, [*_models, *(point.name for point in entry_points(group=GROUP))])
 
 
+def wire_name(name: str) -> str:
+    """The name by which another process finds the same model: the import path of one that is not built in.
+
+    Raises TrainerError for one that only the running program has.
+    """
+    kind = find_model(name)
+    if kind.__module__.startswith("headway_trainer."):
+        return kind.name
+    if kind.__module__ == "__main__":
+        raise TrainerError(
+            f"model {name!r} is defined in the program itself; move it to a module that runtimes can import"
+        )
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
 def make_model(name: object, params: dict[str, Any] | None = None, place: str = "model") -> Model:
     """A model with its parameters checked, ready to be fitted."""
     return find_model(name, place)(**(params or {}))

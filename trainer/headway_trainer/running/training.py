@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from headway_bus.errors import TaskCancelled, TaskError
 from headway_trainer.errors import TrainerError
 from headway_trainer.models.files import save_model
-from headway_trainer.models.registry import find_model, make_model
+from headway_trainer.models.registry import find_model, make_model, wire_name
 from headway_trainer.running import report as reports
 from headway_trainer.running.drive import Told, check_not_cancelled, drive, finished, last_line, lift_cancel
 from headway_trainer.running.job import Job
@@ -159,6 +159,8 @@ def _silent(_done: int, _total: int) -> None:
 
 def prepare(job: Job) -> tuple[list[Series], list[str]]:
     """Read the file and refuse what cannot be trained at all; the series, and warnings about the whole."""
+    for model in job.models:
+        wire_name(model)
     series = read_series(job.path, job.columns, job.policies)
     if all(one.status == REFUSED for one in series):
         raise TrainerError(f"{job.path}: no series can be trained. {series[0].label}: {series[0].reasons[-1]}")
@@ -247,8 +249,9 @@ async def _forecast(
     options = training.bus.options(
         job=training.name, name=f"forecast {series.label}", idempotent=True, meta={"model": model}
     )
-    arguments = (model, params, series.values, series.features, training.job.settings)
+    arguments = (wire_name(model), params, series.values, series.features, training.job.settings)
     found: dict[str, Any] = await value_of(await options.submit(f"{HOME}:run_forecast", *arguments))
+    found["model"] = model
     state = found.pop("state", None)
     if state is not None and training.folder is not None:
         fitted = make_model(model, found["params"])
@@ -288,7 +291,7 @@ async def _by_trials(training: Training, study: Study, model: str, series: Serie
     )
 
     async def run(trial: Trial) -> Told:
-        arguments = (model, trial.values, series.values, series.features, training.job.settings)
+        arguments = (wire_name(model), trial.values, series.values, series.features, training.job.settings)
         own = options.options(key=key_of(study, trial))
         return told(await value_of(await own.submit(f"{HOME}:run_trial", *arguments)))
 
@@ -304,7 +307,7 @@ async def _as_a_whole(
     name = f"{model} {series.label}"
     options = training.bus.options(job=training.name, name=name, idempotent=True, meta={"model": model})
     before = study.state()
-    arguments = (model, before, series.values, series.features, training.job.settings)
+    arguments = (wire_name(model), before, series.values, series.features, training.job.settings)
     # Named, so that a trainer that comes back finds the task that its predecessor has submitted.
     own = options.options(key=f"{study.id}/{finished(study)}")
     try:
