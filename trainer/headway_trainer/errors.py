@@ -27,7 +27,7 @@ class UnknownName(TrainerError):
     """A name that is in no registry. The text lists those that are."""
 
     def __init__(self, place: str, kind: str, name: object, known: Iterable[str]) -> None:
-        names = sorted(known)
+        names = sorted(set(known))
         close = difflib.get_close_matches(str(name), names, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else "."
         super().__init__(f"{place}: unknown {kind} {name!r}{hint} Known: {', '.join(names)}")

@@ -153,6 +153,14 @@ def test_the_job_is_refused_before_anything_runs(url: str, tmp_path: Path) -> No
         (dirty(models={"MaxN": {"latest_n": {"low": 5, "high": 1}}}), TrainerError, "low 5 is above high 1"),
         (dirty(models={"MaxN": {"latest_n": {"low": 0, "high": 5}}}), TrainerError, "0 is out of range"),
         (dirty(target="z"), TrainerError, "no column 'z'; it has region, sku, date, y, price, promo"),
+        (dirty(target=["y"]), TrainerError, "['y'] is no column; expected a name or an index from 0"),
+        (
+            dirty(engine="bayes"),
+            UnknownName,
+            "job.engine: unknown engine 'bayes'. Known: grid, hyperopt, optuna, random",
+        ),
+        (dirty(metrics=5), TrainerError, "job.metrics: 5; expected a list of names"),
+        (dirty(policies="x"), TrainerError, "job.policies: 'x'; expected a table of settings"),
         (dirty(horizn=3), UnknownName, "job: unknown setting 'horizn'; did you mean 'horizon'"),
         (bike | {"features": ["casual", "registered"]}, TrainerError, "weighted sum of casual and registered"),
     ]

@@ -171,3 +171,31 @@ def test_legacy_reproduces_the_printed_numbers(case: dict[str, object]) -> None:
 def test_too_short_is_refused_with_its_word() -> None:
     with pytest.raises(SeriesRefused, match="too few"):
         validate("Naive", {}, np.array([1.0, 2.0]), horizon=3, names=["mae"])
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("date,y\n2024-01-01,1\n2024-01-02,1,5\n", r"row 3: 3 columns, and the header has 2: '2024-01-02,1,5'"),
+        ("date;y\n2024-01-01;1\n", "seem to be separated by ';'; expected commas"),
+        ("date,y\n2024-01-01,1\n\n2024-01-02,1\n", "row 3: '' in column 'date' is not an ISO date"),
+        ("date,y\n", "no row below the header"),
+        ("", "the file is empty"),
+        ("date,\xff\n2024-01-01,1\n", "are not UTF-8; save the file in it"),
+    ],
+)
+def test_a_file_that_would_be_misread_is_refused(text: str, complaint: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(TrainerError, match=complaint):
+        read_series(path, Columns("y", "date"))
+
+
+def test_what_spreadsheets_write_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "spread.csv"
+    rows = "".join(f'"2024-01-0{day}","{day},{day}",{day}.5\r\n' for day in range(1, 6))
+    path.write_bytes(b"\xef\xbb\xbf" + f"date,note,y\r\n{rows}\r\n\r\n".encode())
+    [series] = read_series(path, Columns("y", "date", ("note",)))[:1]
+    assert series.group == ("1,1",) and series.values.tolist() == [1.5]
+    [series] = read_series(path, Columns("y", "date"))
+    assert series.values.tolist() == [1.5, 2.5, 3.5, 4.5, 5.5] and series.reasons == []

@@ -13,6 +13,7 @@ from headway_trainer.errors import TrainerError, UnknownName
 from headway_trainer.models.parameters import Parameter, find_parameter
 from headway_trainer.models.registry import find_model
 from headway_trainer.series.record import Columns, Policies
+from headway_trainer.studies.engines import ENGINES
 from headway_trainer.studies.notation import parse_space
 from headway_trainer.studies.space import Choice, Dimension, Fixed, Normal, Range, Space
 from headway_trainer.studies.study import MODES
@@ -60,6 +61,7 @@ class Job:
                 raise TrainerError(f"job.{name}: {value!r}; expected a whole number of at least {least}")
         if not isinstance(self.export, bool):
             raise TrainerError(f"job.export: {self.export!r}; expected true or false")
+        _one_of("engine", self.engine, ENGINES)
         _one_of("mode", self.mode, MODES)
         _one_of("validation", self.validation, (ROLLING, LEGACY))
         _one_of("granularity", self.granularity, GRANULARITIES)
@@ -109,7 +111,7 @@ class Job:
         """From a dict, as of a TOML file: the columns under ``columns`` or beside the rest."""
         data = dict(given)
         names = {one.name for one in fields(cls)}
-        columns = dict(data.pop("columns", {}))
+        columns = _table(f"{place}.columns", data.pop("columns", {}))
         for one in fields(Columns):
             if one.name in data and one.name not in names:
                 columns[one.name] = data.pop(one.name)
@@ -118,17 +120,18 @@ class Job:
         for name in ("target", "time"):
             if columns.get(name) is None:
                 raise TrainerError(f"{place}: {name} is missing; expected the name or the index of a column")
-        if "path" not in data:
-            raise TrainerError(f"{place}: path is missing; expected a csv file")
+        if not isinstance(data.get("path"), (str, Path)):
+            raise TrainerError(f"{place}: path is missing or no text; expected a csv or parquet file")
+        data["path"] = str(data["path"])
         for name in ("group", "features"):
-            columns[name] = tuple(columns.get(name, ()))
-        policies = dict(data.pop("policies", {}))
+            columns[name] = _several(columns.get(name, ()), f"{place}.{name}", (str, int))
+        policies = _table(f"{place}.policies", data.pop("policies", {}))
         _known(f"{place}.policies", policies, {one.name for one in fields(Policies)})
         models = data.pop("models", None)
         if models is not None:
             data["models"] = _models(models, place)
         if "metrics" in data:
-            data["metrics"] = tuple(data["metrics"])
+            data["metrics"] = _several(data["metrics"], f"{place}.metrics", (str,))
         return cls(columns=Columns(**columns), policies=Policies(**policies), **data)
 
     @classmethod
@@ -150,6 +153,21 @@ def _models(given: Any, place: str) -> dict[str, dict[str, Any]]:
     if not isinstance(given, Mapping) or not all(isinstance(one, Mapping) for one in given.values()):
         raise TrainerError(f"{place}.models: expected names, or a table of parameters for each name")
     return {name: dict(one) for name, one in given.items()}
+
+
+def _table(place: str, given: Any) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        raise TrainerError(f"{place}: {given!r}; expected a table of settings")
+    return dict(given)
+
+
+def _several(given: Any, place: str, kinds: tuple[type, ...]) -> tuple[Any, ...]:
+    """A list, or one for a list of one."""
+    listed = given if isinstance(given, (list, tuple)) else (given,)
+    wrong = [one for one in listed if isinstance(one, bool) or not isinstance(one, kinds)]
+    if wrong:
+        raise TrainerError(f"{place}: {wrong[0]!r}; expected a list of names{' or indexes' if int in kinds else ''}")
+    return tuple(listed)
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

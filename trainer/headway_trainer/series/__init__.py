@@ -6,7 +6,7 @@
     dates     text to moments, and the step between them
     record    what a series is
     table     the file as columns of numbers
-    parquet   the same for parquet files
+    delimited, parquet   its two forms; pandas is imported there and nowhere else
     repair    defects, policies, statuses
     reading   all of it: a file to a list of series
     leaks     features that already know the answer

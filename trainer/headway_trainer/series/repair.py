@@ -146,7 +146,7 @@ def _status(target: Array, short: str, reasons: list[str]) -> str:
             raise _refuse(told)
         reasons.append(f"{told}: the last value is forecast")
         return SHORT
-    if np.ptp(target) == 0.0:
+    if target.min() == target.max():
         reasons.append(f"all values are {target[0]:g}")
         return CONSTANT
     return OK

@@ -1,9 +1,7 @@
-"""The file as arrays: group codes, moments, numbers. The one place that imports pandas, whose reader is the fast part."""
+"""The file as arrays: group codes, moments, numbers."""
 
 from __future__ import annotations
 
-import csv
-import gzip
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +11,11 @@ from numpy.typing import NDArray
 
 from headway_trainer.errors import TrainerError
 from headway_trainer.series.dates import Moments, parse_all
+from headway_trainer.series.delimited import FIRST_ROW, csv_frame, csv_header
 from headway_trainer.series.parquet import FIRST_ROW as PARQUET_FIRST
 from headway_trainer.series.parquet import SUFFIX as PARQUET
 from headway_trainer.series.parquet import parquet_frame, parquet_header
 from headway_trainer.series.record import Array, Column, Columns
-
-MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"]
-"""Texts that mean "no number". In a group column they are what they are: a region may be called NA."""
-
-FIRST_ROW = 2
-"""The line of the first row: rows are told as an editor counts lines, and line 1 is the header."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +29,8 @@ class Table:
 
 
 def header(path: Path) -> list[str]:
-    """The names of the columns; one without a name is ``Unknown-<index>``. Raises TrainerError."""
-    if path.suffix == PARQUET:
-        return parquet_header(path)
-    try:
-        with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as stream:
-            names = next(csv.reader(stream), [])
-    except (OSError, UnicodeDecodeError) as error:
-        raise TrainerError(f"{path}: {error}") from None
-    if not names:
-        raise TrainerError(f"{path}: the file is empty; expected a line with the names of the columns")
-    return [name or f"Unknown-{index}" for index, name in enumerate(names)]
+    """The names of the columns. Raises TrainerError."""
+    return parquet_header(path) if path.suffix == PARQUET else csv_header(path)
 
 
 def position(path: Path, names: list[str], column: Column) -> int:
@@ -55,6 +39,8 @@ def position(path: Path, names: list[str], column: Column) -> int:
         if names.count(column) > 1:
             raise TrainerError(f"{path}: several columns are called {column!r}; give the index")
         return names.index(column)
+    if isinstance(column, bool) or not isinstance(column, (int, str)):
+        raise TrainerError(f"{path}: {column!r} is no column; expected a name or an index from 0")
     if isinstance(column, int) or column.isdigit():
         if 0 <= int(column) < len(names):
             return int(column)
@@ -70,7 +56,7 @@ def read_table(path: Path, columns: Columns) -> Table:
     numeric = [position(path, names, one) for one in (columns.target, *columns.features)]
     if len({*group, time, *numeric}) < len(group) + 1 + len(numeric):
         raise TrainerError(f"{path}: a column is given two parts among group, time, target and features")
-    read = parquet_frame if path.suffix == PARQUET else _frame
+    read = parquet_frame if path.suffix == PARQUET else csv_frame
     frame = read(path, names, [*group, time], numeric)
     if not len(frame):
         raise TrainerError(f"{path}: there is no row below the header")
@@ -78,40 +64,6 @@ def read_table(path: Path, columns: Columns) -> Table:
     groups, codes = _groups([frame[one] for one in group], len(frame))
     numbers = np.column_stack([frame[one].to_numpy(dtype=np.float64) for one in numeric])
     return Table(groups, codes, times, numbers)
-
-
-def _frame(path: Path, names: list[str], texts: list[int], numeric: list[int]) -> Any:
-    import pandas as pd  # here, because a runtime that runs trials imports this package and must not load pandas
-
-    options: dict[str, Any] = {
-        "usecols": sorted([*texts, *numeric]),
-        "header": None,
-        "skiprows": 1,
-        "names": list(range(len(names))),
-        "keep_default_na": False,
-        "na_values": dict.fromkeys(numeric, MISSING),
-        "skip_blank_lines": False,
-    }
-    kinds: dict[int, Any] = dict.fromkeys(texts, "category") | dict.fromkeys(numeric, np.float64)
-    try:
-        return pd.read_csv(path, dtype=kinds, **options)
-    except (ValueError, OSError) as error:
-        try:
-            plain = pd.read_csv(path, dtype=str, **(options | {"na_values": {}}))
-        except (ValueError, OSError):
-            raise TrainerError(f"{path}: {error}") from None
-        _complain(path, names, plain, numeric)
-        raise TrainerError(f"{path}: {error}") from None
-
-
-def _complain(path: Path, names: list[str], plain: Any, numeric: list[int]) -> None:
-    for column in numeric:
-        for row, text in enumerate(plain[column]):
-            try:
-                float(text if text not in MISSING else 0)
-            except ValueError:
-                place = f"{path}, row {row + FIRST_ROW}"
-                raise TrainerError(f"{place}: {text!r} in column {names[column]!r} is not a number") from None
 
 
 def _times(path: Path, name: str, column: Any, date_format: str) -> Moments:
