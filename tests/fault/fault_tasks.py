@@ -65,3 +65,10 @@ def hold_once(path: str) -> str:
     append(path, str(os.getpid()))
     time.sleep(60)
     return "never"
+
+
+def bowl(x: float, n: int, path: str, seconds: float = 0.05) -> float:
+    """An objective that leaves a line for each time it is run."""
+    append(path, f"{x} {n}")
+    time.sleep(seconds)
+    return (x - 1.0) ** 2 + (n - 7) ** 2 / 10
