@@ -76,8 +76,9 @@ def test_mistakes_are_told_before_anything_runs(url: str, capsys: pytest.Capture
     assert run(["list", str(tmp_path)], study) == 2
 
 
-def test_the_search_of_the_examples(url: str) -> None:
-    program = [sys.executable, str(EXAMPLES / "run_search.py"), url]
+@pytest.mark.parametrize("words", [[], ["--script"]], ids=["function", "script"])
+def test_the_search_of_the_examples(url: str, words: list[str]) -> None:
+    program = [sys.executable, str(EXAMPLES / "run_search.py"), url, *words]
     ran = subprocess.run(program, capture_output=True, text=True, timeout=60)
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.startswith("16 trials; best: degree") and float(ran.stdout.split()[-1]) < 0.02
+    assert ran.stdout.startswith("16 trials, ") and float(ran.stdout.split()[-1]) < 0.02
