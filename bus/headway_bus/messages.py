@@ -195,6 +195,7 @@ class Submit(Message, frozen=True):
     groups: list[Group]
     watch: bool = True  # tell me when they end
     again: bool = False  # this may have been sent before
+    together: bool = False  # the acceptance may wait some milliseconds for the end, and come with it
 
 
 class Await(Message, frozen=True):
@@ -360,6 +361,7 @@ class TasksEnded(Message, frozen=True):
 
     batch: int
     outcomes: list[Outcome]
+    accepted: list[Accepted] = []  # of submissions that said ``together``, answered by this
 
 
 class Changed(Message, frozen=True):

@@ -244,6 +244,8 @@ class Core:
         for _source, message, frames in received:
             match message:
                 case TasksEnded():
+                    for accepted in message.accepted:
+                        effects += self._on_accepted(accepted, now)
                     effects += self._on_ended(message, frames)
                 case Accepted():
                     effects += self._on_accepted(message, now)

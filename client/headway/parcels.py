@@ -71,7 +71,7 @@ def submit_message(number: int, units: list[Unit], inline: int) -> tuple[Submit,
             group.tasks.extend(unit.tasks)
         else:
             group.tasks.extend((task, _placed(data, inline, frames)) for task, data in unit.tasks)
-    return Submit(number, list(groups.values())), frames
+    return Submit(number, list(groups.values()), together=len(units) == 1 and len(units[0].tasks) == 1), frames
 
 
 def _placed(data: bytes | Blob, inline: int, frames: list[Frame]) -> Payload:

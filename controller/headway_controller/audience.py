@@ -116,6 +116,7 @@ class Audience:
             self._note_prediction(options, admitted, starts, now, owner_of(name))
         accepted = Accepted(message.request, count + len(known), len(known), runtime, starts)
         self.turn.due.accepted.append((name, accepted))
+        self.turn.due.together = message.together
         self.turn.due.new.append(admitted)
         self.turn.due.known.append(known)
         self.state.counters["tasks.accepted"] += count
@@ -348,7 +349,25 @@ class Audience:
     def _send_batch(self, client: Client, batch: Batch[tuple[list[Outcome], list[Bytes]]], now: float) -> None:
         client.outbox.sent(batch, now)
         outcomes, frames = batch.content
-        self.turn.send(client.name, TasksEnded(batch.number, outcomes), tuple(frames))
+        # Only once: if this is lost, the submission is repeated, and answered then.
+        accepted, client.accepted = client.accepted, []
+        self.turn.send(client.name, TasksEnded(batch.number, outcomes, accepted), tuple(frames))
+
+    def accept(self, name: str, accepted: Accepted, together: bool) -> None:
+        """Answer a submission that is stored, now or, ``together``, with the end that :meth:`on_ended_stored` tells next."""
+        client = self.state.clients.get(name) if together else None
+        if client is not None:
+            client.accepted.append(accepted)
+        else:
+            self.turn.send(name, accepted)
+
+    def accept_alone(self, name: str) -> None:
+        """No end went out to take these acceptances along: nobody waits for it, or the window is full."""
+        client = self.state.clients.get(name)
+        if client is not None and client.accepted:
+            for accepted in client.accepted:
+                self.turn.send(name, accepted)
+            client.accepted = []
 
     def _client(self, name: str) -> Client:
         client = self.state.clients.get(name)

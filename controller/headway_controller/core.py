@@ -38,6 +38,7 @@ from headway_controller.copies import Copies
 from headway_controller.effects import Effect, Join, ReadOutcomes
 from headway_controller.fleet import LATE, Fleet
 from headway_controller.life import Life
+from headway_controller.patience import Patience
 from headway_controller.placement import Scheduler
 from headway_controller.reports import Reports
 from headway_controller.state import Assigned, ControllerState, Ended, Running, Task, Value
@@ -95,6 +96,7 @@ class Controller:
         self.audience = Audience(
             self.state, self.turn, scheduler, self.life, self.fleet, self.unions, quotas, payload_limit
         )
+        self.patience = Patience(self.state, scheduler)
         self.heartbeat = heartbeat
         self._unstored = FollowUp()
         self._store_retry_at = 0.0
@@ -142,7 +144,7 @@ class Controller:
         if not self._paused:
             self.assignments.dispatch(now)
         self.news.finish()
-        return self.turn.finish()
+        return self.turn.finish(self.patience.holds(self.turn.due, now))
 
     def on_time(self, now: float) -> None:
         """Time has passed: timers, silence, repeats. Call several times per heartbeat and at ``next_time``."""
@@ -264,8 +266,9 @@ class Controller:
         if not self._unstored.is_empty():
             # A repeated report, or an answer, may be about an end that an earlier write was to store and did not.
             self._keep_back(follow)
+        together = follow.together and bool(follow.ended)
         for name, accepted in follow.accepted:
-            self.turn.send(name, accepted)
+            self.audience.accept(name, accepted, together)
         if known:
             self._on_known(known, now)
         tasks = self.state.tasks
@@ -273,6 +276,9 @@ class Controller:
         ended = [task for task in follow.ended if isinstance(task.state, Ended) and tasks.get(task.id) is task]
         self.unions.on_ended_stored(ended)
         self.audience.on_ended_stored(ended, now)
+        if together:
+            for name, _ in follow.accepted:
+                self.audience.accept_alone(name)
         for (runtime, instance), batches in follow.settled.items():
             self.reports.settle(runtime, instance, batches)
         for name, reply in follow.replies:

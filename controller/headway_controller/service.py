@@ -112,6 +112,7 @@ class ControllerService:
         self._link: BusLink | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._wake: asyncio.Handle | None = None
+        self._impatience: asyncio.TimerHandle | None = None
         self._wake_at = 0.0
         self._ticked = self.now()
         self._kept_house = self.now()
@@ -204,7 +205,7 @@ class ControllerService:
         if self._closed:
             return
         self._closed = True
-        for handle in (self._ticker, self._wake):
+        for handle in (self._ticker, self._wake, self._impatience):
             if handle is not None:
                 handle.cancel()
         for task in list(self._asking):
@@ -294,6 +295,19 @@ class ControllerService:
             self._on_stored()  # stored already; what it allows to be said is said in the same wake-up
         else:
             self._set_wake(now)
+        if self._impatience is None and self.core.patience.until is not None:
+            self._impatience = self._loop.call_later(self.core.patience.until - now, self._on_impatience)
+
+    def _on_impatience(self) -> None:
+        # One timer for many that did not have to wait for it: most have gone out when it comes.
+        self._impatience = None
+        until = self.core.patience.until
+        if until is None or self._closed:
+            return
+        if (left := until - self.now()) > 0.0:
+            self._impatience = self._loop.call_later(left, self._on_impatience)
+        else:
+            self._finish()
 
     def _perform(self, effect: Effect) -> None:
         match effect:

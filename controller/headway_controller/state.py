@@ -14,7 +14,7 @@ import msgspec
 
 from headway_bus.handover import Outbox
 from headway_bus.ids import AttemptKey, TaskId
-from headway_bus.messages import AssignGroup
+from headway_bus.messages import Accepted, AssignGroup
 from headway_bus.records import Blob, ErrorInfo, Options, Outcome, RuntimeInfo, Status, Transition
 
 Bytes = bytes | memoryview
@@ -203,6 +203,8 @@ class Client:
     connected: bool = True
     outbox: Outbox[tuple[list[Outcome], list[Bytes]]] = field(default_factory=Outbox)
     ready: deque[Outcome] = field(default_factory=deque)
+    accepted: list[Accepted] = field(default_factory=list)
+    """Answers that go out with the next ends."""
 
 
 @dataclass(slots=True)

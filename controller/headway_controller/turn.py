@@ -27,6 +27,7 @@ class FollowUp:
     ended: list[Task] = field(default_factory=list)
     settled: dict[tuple[str, bytes], list[int]] = field(default_factory=dict)  # report batches by runtime and instance
     replies: list[tuple[str, Message]] = field(default_factory=list)
+    together: bool = False  # an acceptance may wait for the end of its task: see ``patience``
 
     def is_empty(self) -> bool:
         return not (self.operations or self.accepted or self.ended or self.settled or self.replies)
@@ -50,10 +51,10 @@ class Turn:
     def store(self, operation: Operation) -> None:
         self.due.operations.append(operation)
 
-    def finish(self) -> list[Effect]:
-        """All effects, the write last."""
+    def finish(self, hold: bool = False) -> list[Effect]:
+        """All effects, the write last; ``hold``: without the write, which stays for the next turn."""
         effects, self.effects = self.effects, []
-        if not self.due.is_empty():
+        if not hold and not self.due.is_empty():
             # Even with nothing to store the follow-up takes its place behind earlier writes: a repeated report may be
             # settled only after the write that its first copy caused.
             self._tickets += 1

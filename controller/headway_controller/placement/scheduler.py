@@ -334,6 +334,14 @@ class Scheduler:
         work = self.catalogue.work_of(options)
         return self._outlook.raw(work, self._lane_of(work, owner), now)
 
+    def run_time(self, options: Options, runtime: str) -> float | None:
+        """Seconds, with twice the error, that such a task is expected to run there; None: nobody knows."""
+        prediction = self.catalogue.work_of(options).prediction
+        book = self.fleet.books.get(runtime)
+        if book is None or not prediction.known:
+            return None
+        return (prediction.mean + 2.0 * math.sqrt(prediction.variance)) / book.speed
+
     def _lane_of(self, work: Work, owner: str) -> Lane:
         return self.backlog.lane_of(work, self.backlog.line_of(work, owner))
 

@@ -203,6 +203,8 @@ class ControllerPart:
             quotas=Quotas(max_tasks=world.plan.max_tasks),
             seed=world.random.getrandbits(32),
         )
+        if instance[0] & 1:  # in every other life whatever is known to end may be waited for
+            self.core.patience.short, self.core.patience.longest = 60.0, 2.0
         world.refine(self.core)
         self._open()
         if self.embedded:
@@ -332,7 +334,9 @@ class ControllerPart:
         self.world.timeline.after(core.heartbeat / TICKS_PER_HEARTBEAT, self._tick, self.process, True)
 
     def _set_wake(self, now: float) -> None:
-        times = [when for when in (self.core.next_time(), self.core.scheduler.next_wake()) if when is not None]
+        core = self.core
+        wakes = (core.next_time(), core.scheduler.next_wake(), core.patience.until)
+        times = [when for when in wakes if when is not None]
         when = min(times, default=float("inf"))
         if self._wake_at > now and self._wake_at <= when:
             return
