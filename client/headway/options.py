@@ -302,7 +302,8 @@ class Choice:
         retry = {field: values[name] for name, (field, _) in _RETRY.items() if name in values}
         plan = {field: values[name] for name, (field, _) in _UNION.items() if name in values}
         if plan and "edges" not in plan:
-            raise ValueError(f"option {next(iter(plan))}: it is of a union; say on which runtimes, with edges=…")
+            named = next(name for name in _UNION if name in values)
+            raise ValueError(f"option {named}: it is of a union; say on which runtimes, with edges=…")
         direct = {name: values[name] for name in _DIRECT if name in values}
         return Options(
             kind,
