@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from benchmarks import bare_payload, ceiling
+from benchmarks import bare_payload, ceiling, sections
 from benchmarks.placement import cost
 
 from headway.bench import loads, machine
@@ -320,7 +320,7 @@ def main() -> None:
     figures = placements() + scales(extent) if "scale" in wanted else []
     others = peers(chosen.python) if "peers" in wanted else []
     text = page(measured_on, rows, figures, others)
-    chosen.out.write_text(text)
+    chosen.out.write_text(text + sections.kept(chosen.out, "placement"))
     print(text)
 
 

@@ -38,6 +38,8 @@ class Faults:
             world.timeline.at(world.random.uniform(0.0, plan.seconds), action)
         for when, kind in plan.faults:
             world.timeline.at(when, lambda kind=kind: self._fault(kind))  # type: ignore[misc]
+        for when, name in plan.switches:
+            world.timeline.at(when, lambda name=name: self._switch(name))  # type: ignore[misc]
         world.timeline.at(plan.seconds, self._calm)
 
     # -------------------------------------------------------------------------------------- work
@@ -61,6 +63,10 @@ class Faults:
     @staticmethod
     def _named(key: str) -> Options:
         return Options(Kind.CALL, "work:short", key=key)
+
+    def _switch(self, name: str) -> None:
+        self.counters["strategy switched"] += 1
+        self.world.controller.use_strategy(name)
 
     def _cancel(self) -> None:
         program = self._program()

@@ -15,6 +15,7 @@ from headway_bus.records import ENDS, Status
 from headway_controller.core import Controller
 from headway_controller.effects import Effect, Note, ReadOutcomes, Send, Write
 from headway_controller.placement import Scheduler
+from headway_controller.placement.strategies import DEFAULT
 from headway_controller.store.protocol import Receipt, SaveState
 from headway_controller.usage import Quotas
 from headway_controller.views import outcome_of_stored
@@ -174,6 +175,8 @@ class ControllerPart:
         self.process = process
         self.broker = broker
         self.embedded = embedded
+        self.strategy = DEFAULT
+        """By its settings, as the operator left them."""
         self._clock_offset = 0.0
         self._ticked = 0.0
         self._wake_at = 0.0
@@ -205,6 +208,8 @@ class ControllerPart:
         )
         if instance[0] & 1:  # in every other life whatever is known to end may be waited for
             self.core.patience.short, self.core.patience.longest = 60.0, 2.0
+        self.core.copies.share = world.plan.speculation
+        self.core.scheduler.use_strategy(self.strategy)
         world.refine(self.core)
         self._open()
         if self.embedded:
@@ -229,6 +234,7 @@ class ControllerPart:
         self._finish()
 
     def stop(self) -> None:
+        self.world.ledger.counters.update(self.copies())
         self.wire.die(self.world.dies_loudly())
         if self.world.plan.durability == "memory":
             self.world.disk.wipe()
@@ -236,6 +242,18 @@ class ControllerPart:
 
     def validate(self) -> None:
         self.core.validate()
+
+    def copies(self) -> dict[str, int]:
+        """How many second copies this controller has seen."""
+        counters = self.core.state.counters
+        return {name: counters[name] for name in ("copies.started", "copies.won")}
+
+    def use_strategy(self, name: str) -> None:
+        """The operator's verb, which the service does; here without the message."""
+        self.strategy = name
+        if self.process.alive and not self.process.suspended:
+            self.core.scheduler.use_strategy(name)
+            self._finish()
 
     # -------------------------------------------------------------------------------------- the link's calls
 

@@ -8,6 +8,7 @@ from random import Random
 
 from headway_bus.ids import TaskId
 from headway_bus.records import Kind, Options, Requirements, Retry
+from headway_controller.placement.strategies import BUILT_IN
 
 HANG_SECONDS = 1e9
 TARGETS = {
@@ -44,6 +45,9 @@ FAULTS = {
 }
 
 
+STRATEGIES = sorted(BUILT_IN)
+
+
 @dataclass(frozen=True)
 class Behaviour:
     """What one execution does: "success", "error", "crash", or success with processes left behind ("leftover")."""
@@ -73,6 +77,10 @@ class Plan:
     high_water: int = 1_000_000
     max_tasks: int = 1_000_000
     faults: list[tuple[float, str]] = field(default_factory=list)
+    speculation: float = 0.0
+    """The share of slots that second copies may take."""
+    switches: list[tuple[float, str]] = field(default_factory=list)
+    """When an operator has tasks placed by another strategy."""
 
     @classmethod
     def of(cls, seed: int, faults: Sequence[str] = ()) -> Plan:
@@ -102,11 +110,20 @@ class Plan:
             weights = [FAULTS[kind] for kind in chosen]
         times = sorted(random.uniform(0.0, plan.seconds) for _ in range(count))
         plan.faults = [(when, random.choices(chosen, weights)[0]) for when in times]
+        plan._plan_placement(Random(f"placement of {seed}"))
         return plan
+
+    def _plan_placement(self, random: Random) -> None:
+        """By lots of its own, so that the rest of a seed's world stays what it was."""
+        self.speculation = random.choice([0.0, 0.05, 0.5, 1.0])
+        count = random.choice([0, 0, 1, 3, 6])
+        times = sorted(random.uniform(0.0, self.seconds) for _ in range(count))
+        self.switches = [(when, random.choice(STRATEGIES)) for when in times]
 
     def options(self, random: Random, earlier: list[TaskId]) -> Options:
         """The options of tasks to come."""
-        target = random.choices(list(TARGETS), list(TARGETS.values()))[0]
+        weights = {**TARGETS, "work:long": 40} if self.speculation == 1.0 else TARGETS
+        target = random.choices(list(weights), list(weights.values()))[0]
         is_hanging = target == "work:hanging"
         after = random.sample(earlier, min(len(earlier), random.randint(1, 3))) if random.random() < 0.2 else []
         return Options(
@@ -126,7 +143,7 @@ class Plan:
             delay=random.uniform(0.1, 4.0) if random.random() < 0.1 else 0.0,
             timeout_start=random.uniform(0.5, 8.0) if random.random() < 0.1 else 0.0,
             timeout_run=random.uniform(0.2, 3.0) if is_hanging or random.random() < 0.1 else 0.0,
-            idempotent=target == "work:long" and random.random() < 0.3,
+            idempotent=target == "work:long" and (random.random() < 0.3 or self.speculation >= 0.5),
             grace=random.choice([0.1, 1.0]),
         )
 

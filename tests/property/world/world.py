@@ -185,5 +185,7 @@ class World:
         totals["simulated seconds"] = int(self.timeline.now)
         for kind, count in self.faults.counters.items():
             totals[f"fault: {kind}"] = count
+        for name, count in self.controller.copies().items():
+            totals[name.replace(".", " ")] = self.ledger.counters[name] + count
         totals["faults"] = sum(self.faults.counters.values())
         return totals
