@@ -69,7 +69,13 @@ class Reports:
             self.turn.send(name, SendInventory("register first"))
             return
         runtime.seen = now
-        message = sound_report(message, len(frames))
+        sound = sound_report(message, len(frames))
+        if sound is not message:
+            runtime.unsound += 1
+            self.state.counters["reports.unsound"] += 1
+            if runtime.unsound == 1:
+                self.turn.note("warning", "runtime reports impossible numbers", runtime=name)
+            message = sound
         for started in message.started:
             task = self.state.tasks.get(started.task)
             if task is not None and is_copy(task, name, started.attempt):

@@ -185,6 +185,9 @@ class Runtime:
     settled_bytes: int = 0
     """Results that it keeps until then."""
 
+    unsound: int = 0
+    """Reports from it in which a number was impossible."""
+
     leaving: bool = False
     round_trip: float = 0.0
     running: int = 0

@@ -77,7 +77,9 @@ class Scheduler:
 
     @property
     def counters(self) -> dict[str, int]:
-        return {"committed": self.dispatcher.committed, **self._counters}
+        learned = self.predictor
+        refused = {"refused_meta": learned.refused_meta, "refused_durations": learned.refused_durations}
+        return {"committed": self.dispatcher.committed, **self._counters, **refused}
 
     def take_up(self, waits: Waits) -> None:
         """Go on with calibration and scores that were kept."""

@@ -245,8 +245,9 @@ class ControllerPart:
 
     def copies(self) -> dict[str, int]:
         """How many second copies this controller has seen."""
-        counters = self.core.state.counters
-        return {name: counters[name] for name in ("copies.started", "copies.won")}
+        if not hasattr(self, "core"):  # a world that broke before it was there
+            return {}
+        return {name: self.core.state.counters[name] for name in ("copies.started", "copies.won")}
 
     def use_strategy(self, name: str) -> None:
         """The operator's verb, which the service does; here without the message."""

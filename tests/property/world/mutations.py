@@ -37,6 +37,14 @@ class NeverRemembers(OrderedDict[Any, Any]):
     def __setitem__(self, key: Any, value: Any) -> None: ...
 
 
+class WaitsOnce(ClientCore):
+    """Says what it waits for, and never again."""
+
+    __slots__ = ()
+
+    def _await_all(self) -> None: ...
+
+
 def accept_before_stored(core: Any) -> None:
     """I1: ``accepted`` is said as soon as the submission was looked at."""
     if isinstance(core, Controller):
@@ -196,7 +204,7 @@ def submit_once(core: Any) -> None:
 def wait_once(core: Any) -> None:
     """I7: a client that comes back does not say what it waits for."""
     if isinstance(core, ClientCore):
-        core._await_all = lambda: None  # type: ignore[method-assign]
+        core.__class__ = WaitsOnce
 
 
 def cancel_with_the_client(core: Any) -> None:

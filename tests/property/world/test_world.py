@@ -50,3 +50,4 @@ def test_a_defect_is_found(mutation: str) -> None:
     run = simulate("--mutation", mutation, "--seeds", str(MOST_WORLDS), "--failures", "1")
     assert run.returncode == 1, f"{MOST_WORLDS} worlds with {mutation} broke no promise\n{run.stderr[-2000:]}"
     assert "BROKEN" in run.stdout
+    assert "AttributeError" not in run.stdout, f"the defect cannot be put in: {run.stdout[-2000:]}"
