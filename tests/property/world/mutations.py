@@ -247,11 +247,11 @@ MUTATIONS: dict[str, Mutation] = {
 }
 
 FAULTS: dict[str, tuple[str, ...]] = {
+    "ignore_digests": ("cut connection", "partition", "full queues", "slow network"),
     "settle_beside_a_failed_write": ("disk full", "disk stalls", "suspend controller", "cut connection"),
     "requeue_on_a_cut": ("cut connection", "partition"),
     "give_out_at_once_after_a_restart": ("kill controller", "slow network", "cut connection", "suspend runtime"),
     "run_repeated_assignments": ("suspend broker", "suspend controller", "cut connection"),
     "ignore_the_fence": ("suspend runtime", "partition"),
-    "ignore_digests": ("full queues", "cut connection", "kill controller", "suspend runtime"),
 }
 """What brings a defect to light sooner than everything at once does."""
