@@ -53,10 +53,10 @@ def one(job: tuple[Scenario, str], count: int, seed: int) -> Outcome:
     return run(job[0], count, seed, job[1])
 
 
-def simulate(policies: Sequence[str], quick: bool, seed: int, processes: int) -> list[Outcome]:
+def simulate(policies: Sequence[str], quick: bool, count: int, seed: int, processes: int) -> list[Outcome]:
     scenarios = list(quick_set()) if quick else [*first_set(), *second_set()]
     jobs = [(scenario, policy) for policy in policies for scenario in scenarios]
-    work = partial(one, count=QUICK_COUNT if quick else FULL_COUNT, seed=seed)
+    work = partial(one, count=count, seed=seed)
     if processes <= 1:
         return [work(job) for job in jobs]
     with Pool(processes) as pool:
@@ -82,9 +82,12 @@ def run_real(seed: int) -> list[real.Real]:
     return found
 
 
-def measure(quick: bool, policies: Sequence[str], seed: int, processes: int, parts: Sequence[str]) -> Figures:
-    outcomes = simulate([DEFAULT], quick, seed, processes) if "default" in parts else []
-    others = simulate(policies, True, seed, processes) if "policies" in parts and policies else []
+def measure(
+    quick: bool, policies: Sequence[str], count: int, seed: int, processes: int, parts: Sequence[str]
+) -> Figures:
+    outcomes = simulate([DEFAULT], quick, count, seed, processes) if "default" in parts else []
+    few = min(count, QUICK_COUNT)
+    others = simulate(policies, True, few, seed, processes) if "policies" in parts and policies else []
     costs, singly = measure_costs(quick) if "costs" in parts else ([], [])
     return Figures(outcomes, others, costs, singly, run_real(seed) if "real" in parts else [])
 
@@ -119,10 +122,10 @@ def from_data(data: dict[str, Any]) -> Figures:
 def page(figures: Figures, scenarios: bool) -> str:
     parts = ["## Placement", "", f"`python -m benchmarks.placement`, on {machine.in_words(machine.describe())}.", ""]
     if figures.outcomes:
-        count = len(figures.outcomes)
+        count, tasks = len(figures.outcomes), figures.outcomes[0].tasks
         parts += [
-            f"Simulated runtimes and links around the real scheduler, {count} scenarios. Ratios are geometric means, to an ideal",
-            "central queue with no delay in its knowledge: latency from arrival until the result is back.",
+            f"Simulated runtimes and links around the real scheduler, {count} scenarios of {tasks:,} tasks. Ratios are",
+            "geometric means, to an ideal central queue with no delay in its knowledge: latency from arrival until the result is back.",
             *("", tables.ratios(figures.outcomes), ""),
             "Waits that were foretold, and the shares of starts that came by p50 and by p90:",
             *("", tables.waits(figures.outcomes), ""),
@@ -153,6 +156,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="20 seconds instead of 20 minutes; nothing is written")
     parser.add_argument("--part", choices=PARTS, action="append", help="only this; repeatable")
     parser.add_argument("--policies", help="names of other strategies, separated by commas; all, if it is not --quick")
+    parser.add_argument("--tasks", type=int, help=f"of a scenario; {FULL_COUNT:,}, or {QUICK_COUNT:,} with --quick")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=1, help="of the simulation")
     parser.add_argument("--scenarios", action="store_true", help="every scenario by itself, too")
@@ -169,7 +173,8 @@ def main(arguments: Sequence[str]) -> int:
     else:
         policies = chosen.policies.split(",") if chosen.policies else [] if chosen.quick else OTHERS
         parts = chosen.part or (("default", "policies", "costs") if chosen.quick else PARTS)
-        figures = measure(chosen.quick, policies, chosen.seed, chosen.processes, parts)
+        count = chosen.tasks or (QUICK_COUNT if chosen.quick else FULL_COUNT)
+        figures = measure(chosen.quick, policies, count, chosen.seed, chosen.processes, parts)
     if chosen.json:
         chosen.json.write_text(json.dumps(to_data(figures), indent=1))
     text = page(figures, chosen.scenarios)

@@ -49,6 +49,7 @@ class Outcome(NamedTuple):
     waited90: float
     bias: float
     mean_wait: float
+    tasks: int
 
 
 def first_set() -> Iterator[Scenario]:
@@ -116,6 +117,7 @@ def run(
         waited.get("p90", 0.0),
         scores.get("bias", 0.0),
         scores.get("mean", 0.0),
+        count,
     )
 
 
