@@ -125,8 +125,8 @@ def page(figures: Figures, scenarios: bool) -> str:
         count, tasks = len(figures.outcomes), figures.outcomes[0].tasks
         parts += [
             f"Simulated runtimes and links around the real scheduler, {count} scenarios of {tasks:,} tasks. Ratios are",
-            "geometric means, to an ideal central queue with no delay in its knowledge; latency: from arrival until the result is",
-            "back.",
+            "geometric means, to an ideal central queue with no delay in its knowledge; latency: from arrival until the",
+            "result is back.",
             *("", tables.ratios(figures.outcomes), ""),
             "Waits that were foretold, and the shares of starts that came by p50 and by p90:",
             *("", tables.waits(figures.outcomes), ""),
