@@ -194,6 +194,7 @@ class Options(Record, frozen=True):
     namespace: str = ""  # whose it is; the controller sets it by the sender's key, and refuses another
     union: Union | None = None
     part: Part | None = None
+    secret: bool = False  # the arguments are encrypted in the store; no blobs, nothing in a command line
 
 
 class ErrorInfo(Record, frozen=True):

@@ -16,6 +16,7 @@ from headway.options import Choice
 from headway.parcels import MESSAGE_TASKS
 from headway.targets import name_of, target_of
 from headway_bus import ids, payloads
+from headway_bus.errors import TooLarge
 from headway_bus.ids import TaskId
 from headway_bus.records import File, Kind, Options
 
@@ -25,6 +26,8 @@ FileSource = str | Path | bytes
 Files = Sequence[str | Path] | Mapping[str, FileSource]
 
 MAX_RECORDS = 256
+SECRET_BYTES = 262_144
+"""The longest secret arguments: they travel and are stored in line, because blobs are not encrypted."""
 
 
 class Caller:
@@ -71,11 +74,25 @@ class Caller:
     def encode(self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
         """The arguments of one call. Raises CannotEncode, TooLarge."""
         if self.choice.by_value and not isinstance(target, str):
-            return payloads.encode_by_value(target, args, kwargs, self.limit)
-        return payloads.encode_call(args, kwargs, None, self.limit)
+            return self._checked(payloads.encode_by_value(target, args, kwargs, self.limit))
+        return self._checked(payloads.encode_call(args, kwargs, None, self.limit))
 
     def encode_extras(self, args: Sequence[Any], extras: Mapping[str, Any]) -> bytes:
-        return payloads.encode_call(args, {}, extras, self.limit)
+        """The arguments of a command or script. Raises ValueError where a secret would stand in its command line."""
+        if self.choice.secret and (args or extras.get("params")):
+            raise ValueError(
+                "option secret: arguments and params stand in the command line, which every user of the machine can read "
+                "with ps; hand the secret over by env"
+            )
+        return self._checked(payloads.encode_call(args, {}, extras, self.limit))
+
+    def _checked(self, data: bytes) -> bytes:
+        if self.choice.secret and len(data) > SECRET_BYTES:
+            raise TooLarge(
+                f"{len(data)} bytes of secret arguments, at most {SECRET_BYTES}: what is larger lies in files that are not "
+                "encrypted. Hand over a key to the data instead"
+            )
+        return data
 
     def new_id(self, namespace: str) -> TaskId:
         """A fresh id, or the one that the caller's own key stands for. ``namespace``: where it goes without the option."""

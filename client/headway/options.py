@@ -236,6 +236,7 @@ _DIRECT: dict[str, Check] = {
     "output_limit": _size,
     "key": _text,
     "namespace": _text,
+    "secret": _flag,
 }
 _UNION: dict[str, tuple[str, Check]] = {
     "edges": ("edges", _selector),
@@ -286,6 +287,10 @@ class Choice:
     @property
     def by_value(self) -> bool:
         return bool(self.values.get("by_value", False))
+
+    @property
+    def secret(self) -> bool:
+        return bool(self.values.get("secret", False))
 
     @property
     def key(self) -> str:

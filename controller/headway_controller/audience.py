@@ -42,6 +42,7 @@ from headway_controller.state import (
     owner_of,
 )
 from headway_controller.store.protocol import NewTasks
+from headway_controller.store.sealing import MISSING
 from headway_controller.tenancy import Tenancy
 from headway_controller.turn import Turn
 from headway_controller.unions import Unions
@@ -81,6 +82,9 @@ class Audience:
         self.quotas = quotas
         self.tenancy = Tenancy(state)
         self.payload_limit = payload_limit
+        self.can_seal = True
+        """Whether secret arguments can be encrypted where they are stored."""
+
         self.refusing = ""
         """Why submissions are refused at present; empty: they are not."""
 
@@ -180,6 +184,8 @@ class Audience:
         parents: dict[TaskId, list[TaskId]] = {}
         for group in message.groups:
             text = "" if self.life.is_known(group.options) else find_fault(group.options)
+            if group.options.secret and not self.can_seal:
+                text = MISSING
             text = text or find_task_fault(group, len(frames), self.payload_limit)
             if text:
                 return Code.INVALID, text

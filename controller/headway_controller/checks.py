@@ -210,6 +210,8 @@ def find_task_fault(group: Group, frames: int, payload_limit: int) -> str:
         if isinstance(payload, int):
             if not 0 <= payload < frames:
                 return f"task {short_text(task_id)}: payload frame {payload} of {frames}"
+        elif isinstance(payload, Blob) and group.options.secret:
+            return f"task {short_text(task_id)}: secret arguments in a blob, which is not encrypted; send them in the message"
         elif isinstance(payload, Blob) and not (len(payload.hash) == 32 and 0 <= payload.size <= payload_limit):
             return f"task {short_text(task_id)}: a blob of {payload.size} bytes; at most {payload_limit}"
     return ""

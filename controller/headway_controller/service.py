@@ -32,6 +32,7 @@ from headway_controller.extensions import use_predictor, use_strategy
 from headway_controller.placement import Scheduler, Waits
 from headway_controller.state import Value
 from headway_controller.store import Receipt, SaveState, StoredTask, open_store
+from headway_controller.store.sealing import can_seal
 from headway_controller.unions import Unions
 from headway_controller.unions.joining import join
 from headway_controller.unions.unions import state_key
@@ -96,6 +97,7 @@ class ControllerService:
             seed=int.from_bytes(self.instance, "big"),
         )
         self.core.reports.logs_per_task = logs_per_task
+        self.core.audience.can_seal = durability == "memory" or can_seal()
         self.core.scheduler.backlog.shares.weights.update(namespace_weights or {})
         self.core.copies.share = speculation
         try:

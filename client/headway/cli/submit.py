@@ -50,6 +50,7 @@ _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("--timeout-run",), {"type": SECONDS, "help": "End an attempt that runs longer."}),
     (("--grace",), {"type": SECONDS, "help": "Time between TERM and KILL.  [default: 5]"}),
     (("--namespace",), {"help": "Whose it is, where your key has several namespaces."}),
+    (("--secret",), {"is_flag": True, "help": "Its arguments (for a command: its environment) are stored encrypted."}),
     (("--idempotent",), {"is_flag": True, "help": "A second copy at the same time does no harm."}),
     (("--retention",), {"type": SECONDS, "help": "How long its record is kept after the end."}),
     (("--output-limit",), {"metavar": "SIZE", "help": "Output that is kept of each attempt, such as 1MiB."}),

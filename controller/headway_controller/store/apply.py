@@ -30,6 +30,7 @@ from headway_controller.store.protocol import (
     UpdateTask,
     Value,
 )
+from headway_controller.store.sealing import Sealer
 
 MAX_REMEMBERED = 10_000
 """Digests of options that are known to be in the table; beyond it the memory starts anew."""
@@ -115,8 +116,11 @@ _DROP = Bulk("DELETE FROM tasks WHERE id IN (SELECT column1 FROM {values})", 1)
 class Applier:
     """Applies operations to one connection. After a rollback :meth:`forget` must be called."""
 
-    def __init__(self, connection: sqlite3.Connection, blobs: BlobFolder | None = None) -> None:
-        """``blobs``: where large values go; None: nowhere but into the database."""
+    def __init__(
+        self, connection: sqlite3.Connection, blobs: BlobFolder | None = None, sealer: Sealer | None = None
+    ) -> None:
+        """``blobs``: where large values go; None: nowhere but into the database. ``sealer``: of secret arguments."""
+        self._sealer = sealer or Sealer(None)
         self._connection = connection
         self._blobs = blobs
         self._next_number = 1 + int(connection.execute("SELECT coalesce(max(number), 0) FROM tasks").fetchone()[0])
@@ -191,7 +195,9 @@ class Applier:
             submitted, client, options = group.submitted, group.client, self._remembered[digest]
             for task, given in group.tasks:
                 payload: Value | str = given
-                if type(given) is not bytes or len(given) >= FILE_BYTES:
+                if group.options.secret and not isinstance(given, Blob):
+                    payload = self._sealer.seal(task, given)  # however long: blobs are not encrypted
+                elif type(given) is not bytes or len(given) >= FILE_BYTES:
                     payload = self._placed(given)
                     if isinstance(payload, Blob):
                         blobs.append((task, payload.hash))

@@ -30,6 +30,7 @@ from headway_controller.store.protocol import (
     StoredValue,
     TaskFilter,
 )
+from headway_controller.store.sealing import Sealer
 
 MAX_REMEMBERED = 10_000
 
@@ -60,7 +61,8 @@ _UNFINISHED_PAGE = (
 class Reader:
     """Builds records from rows. Options are decoded once and shared by all tasks that have them."""
 
-    def __init__(self) -> None:
+    def __init__(self, sealer: Sealer) -> None:
+        self._sealer = sealer
         self._options: dict[int, Options] = {}
 
     def unfinished_after(self, connection: sqlite3.Connection, number: int, limit: int) -> list[StoredTask]:
@@ -74,7 +76,7 @@ class Reader:
                 options[kind],
                 submitted,
                 client,
-                _value_of(payload),
+                self._payload_of(TaskId(task), options[kind], payload),
                 attempt or 0,
                 failures or 0,
                 losses or 0,
@@ -105,7 +107,13 @@ class Reader:
 
     def _tasks_of(self, connection: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> list[StoredTask]:
         options = self._options_of(connection, rows)
-        return [_task_of(row, options[row[2]]) for row in rows]
+        return [
+            _task_of(row, options[row[2]], self._payload_of(TaskId(row[1]), options[row[2]], row[5])) for row in rows
+        ]
+
+    def _payload_of(self, task: TaskId, options: Options, stored: bytes | str) -> StoredValue:
+        value = _value_of(stored)
+        return self._sealer.open(task, value) if options.secret and isinstance(value, bytes) else value
 
     def _options_of(self, connection: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> dict[int, Options]:
         """The options that the rows refer to by their third column."""
@@ -264,8 +272,8 @@ def referenced_blobs(connection: sqlite3.Connection) -> set[bytes]:
     return {row[0] for row in connection.execute("SELECT hash FROM task_blobs UNION SELECT hash FROM option_blobs")}
 
 
-def _task_of(row: tuple[Any, ...], options: Options) -> StoredTask:
-    number, task, _, submitted, client, payload, attempt, failures, losses, not_before, story = row[:11]
+def _task_of(row: tuple[Any, ...], options: Options, value: StoredValue) -> StoredTask:
+    number, task, _, submitted, client, _, attempt, failures, losses, not_before, story = row[:11]
     end = None
     if row[11] is not None:
         status, attempt, ended, started, seconds, runtime, failures, losses, predicted, expires, error, story = row[
@@ -291,7 +299,7 @@ def _task_of(row: tuple[Any, ...], options: Options) -> StoredTask:
         options,
         submitted,
         client,
-        _value_of(payload),
+        value,
         attempt or 0,
         failures or 0,
         losses or 0,

@@ -22,6 +22,7 @@ from headway_controller.store.protocol import (
     StoredTask,
     TaskFilter,
 )
+from headway_controller.store.sealing import Sealer
 from headway_controller.store.writer import Writer
 
 
@@ -46,13 +47,14 @@ class SqliteStore:
         folder = health.blob_folder_of(self.path) if self.path else None
         self.blobs = BlobFolder(folder, flush=durability is Durability.FULL)
         try:
-            self._writer = Writer(self._database, on_stored, self.blobs if self.path else None)
+            self._sealer = Sealer(self.path.parent if self.path else None)
+            self._writer = Writer(self._database, on_stored, self.blobs if self.path else None, self._sealer)
         except Exception as error:
             reason = self._database.explain(error)
             self._database.close()
             self.blobs.close()
             raise reason from error
-        self._reader = reads.Reader()
+        self._reader = reads.Reader(self._sealer)
         self._sweeping = threading.Lock()
 
     @property
@@ -66,7 +68,7 @@ class SqliteStore:
         return self._writer.write_at_once(operations, token)
 
     def counters(self) -> dict[str, int]:
-        return dict(self._writer.counters)
+        return {**self._writer.counters, "secrets_unreadable": self._sealer.unreadable}
 
     def load_unfinished(self, page: int = 5000) -> Iterator[list[StoredTask]]:
         number = 0

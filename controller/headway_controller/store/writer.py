@@ -21,6 +21,7 @@ from headway_controller.store.apply import Applier
 from headway_controller.store.blobs import BlobFolder
 from headway_controller.store.database import Database
 from headway_controller.store.protocol import AppendLogs, DropTasks, EndTask, NewTasks, Operation, Receipt, UpdateTask
+from headway_controller.store.sealing import Sealer
 from headway_controller.store.words import is_of_the_surroundings
 
 MAX_COMMIT_ROWS = 8192
@@ -54,12 +55,13 @@ class Writer:
         database: Database,
         on_stored: Callable[[list[Receipt]], None],
         blobs: BlobFolder | None = None,
+        sealer: Sealer | None = None,
     ) -> None:
         """``on_stored`` is called in the writer's thread, once for each commit, in the order of the writes."""
         self._database = database
         self._connection = database.writer
         self._on_stored = on_stored
-        self._applier = Applier(database.writer, blobs)
+        self._applier = Applier(database.writer, blobs, sealer)
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._handover = threading.Lock()
         self._closed = False

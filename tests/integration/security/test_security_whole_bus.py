@@ -155,6 +155,36 @@ def test_arguments_are_in_no_listing_and_no_log(plant: Plant) -> None:
     assert word not in (plant.home / "up.log").read_text()
 
 
+def test_arguments_marked_secret_are_in_no_file(plant: Plant) -> None:
+    """Neither while they wait nor afterwards, in the store, its journal, a backup, a log or a runtime's folder."""
+    words = [f"nobody-shall-read-{number}-" + "x" * 300 for number in range(4)]
+    with plant.client("admin") as bus:
+        secret = bus.options(secret=True)
+        ended = secret.submit("builtins:len", words[0])
+        command = secret.command('test -n "$SECRET"', env={"SECRET": words[1]})
+        failed = secret.submit("builtins:int", base=words[2])
+        waiting = bus.options(secret=True, delay=3600.0).submit("builtins:len", [words[3]] * 100)
+        assert ended.result(PATIENCE) == len(words[0])
+        assert command.result(PATIENCE) is not None
+        assert failed.exception(PATIENCE) is not None
+        bus.control("backup", path=str(plant.home / "backup"))
+        arguments = [" ".join(process.cmdline()) for process in _tree(plant.pid)]
+        shown = [repr(waiting), repr(failed.exception(PATIENCE))]
+        keys = ("--key-file", str(plant.keyring.key_path("admin")))
+        for line in (["ps", "--json"], ["show", waiting.id, "--json"], ["explain", waiting.id, "--json"]):
+            answer = plant.run(*line, *keys)
+            assert answer.returncode == 0, answer.stderr
+            shown.append(answer.stdout + answer.stderr)
+    everything = plant.written()
+    assert {"headway.db", "backup", "up.log"} <= {path.name for path in everything}
+    (key,) = plant.home.rglob("arguments.key")
+    assert key.stat().st_mode & 0o777 == 0o600
+    for word in words:
+        for path, content in everything.items():
+            assert word[:20].encode() not in content, path
+        assert not any(word[:20] in text for text in (*arguments, *shown))
+
+
 def test_a_task_does_not_get_the_runtimes_key(plant: Plant) -> None:
     with plant.client("admin") as bus:
         names = bus.submit("os:listdir", "/proc/self").result(PATIENCE)
