@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from headway_trainer.models import (
     load_model,
     make_model,
     model,
+    registry,
     save_model,
 )
 from headway_trainer.models.base import Array, State
@@ -133,6 +135,15 @@ def test_a_users_model_by_name_and_by_path(tmp_path: Path) -> None:
         Last().fit([1.0])
     with pytest.raises(TrainerError, match="not a subclass"):
         find_model("math:sqrt")
+
+
+def test_a_model_of_an_installed_package_is_found_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("Packaged", f"{__name__}:Last", "headway.models")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == "headway.models" else [])
+    assert find_model("Packaged") is find_model("PackagedModel") is Last
+    with pytest.raises(UnknownName, match="did you mean 'Packaged'"):
+        find_model("Packagd")
+    assert registry.wire_name("Packaged") == f"{__name__}:Last" and registry.wire_name("ThetaModel") == "Theta"
 
 
 def test_a_known_season_is_found_and_removed() -> None:
