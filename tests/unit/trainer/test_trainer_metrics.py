@@ -98,3 +98,9 @@ def test_bad_questions_are_refused() -> None:
         metrics.evaluate(["mae"], [1.0, 2.0], [1.0])
     with pytest.raises(TrainerError, match="finite"):
         metrics.evaluate(["mae"], [1.0, math.nan], [1.0, 1.0])
+
+
+def test_each_docstring_has_the_formula_and_where_it_comes_from() -> None:
+    for name, one in metrics.METRICS.items():
+        said = one.function.__doc__ or ""
+        assert "[" in said or "catalogue" in said or name == "std_ape", name

@@ -1,7 +1,8 @@
 """Metrics in the units of the series, and those of its variance.
 
-Sources: R. J. Hyndman and A. B. Koehler, "Another look at measures of forecast accuracy", IJF 22 (2006); for r2 and the
-relative squared errors any textbook of regression. a: actual, p: predicted, e = a - p, n: number of values.
+Sources: R. J. Hyndman and A. B. Koehler, "Another look at measures of forecast accuracy", IJF 22 (2006); J. S.
+Armstrong and F. Collopy, "Error measures for generalizing about forecasting methods", IJF 8 (1992), for those relative to
+the spread; for r2 and the relative squared errors any textbook of regression. a: actual, p: predicted, e = a - p, n: number of values.
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ from headway_trainer.metrics.case import Array, Case, Undefined, geometric, metr
 
 @metric("mse", "mean squared error")
 def mse(case: Case) -> float:
-    """mean(e²)"""
+    """mean(e²) [Hyndman and Koehler 2006]"""
     return float(np.mean(case.error**2))
 
 
 @metric("rmse", "root mean squared error")
 def rmse(case: Case) -> float:
-    """√mean(e²)"""
+    """√mean(e²) [Hyndman and Koehler 2006]"""
     return float(np.sqrt(mse(case)))
 
 
 @metric("nrmse", "root mean squared error over the range of the actual values")
 def nrmse(case: Case) -> float:
-    """√mean(e²) / (max a - min a)"""
+    """√mean(e²) / (max a - min a) [Armstrong and Collopy 1992, with the range as the norm]"""
     spread = float(np.ptp(case.actual))
     if spread == 0.0:
         raise Undefined("all actual values are the same")
@@ -34,37 +35,37 @@ def nrmse(case: Case) -> float:
 
 @metric("me", "mean error", "zero")
 def me(case: Case) -> float:
-    """mean(e)"""
+    """mean(e) [Hyndman and Koehler 2006]"""
     return float(np.mean(case.error))
 
 
 @metric("bias", "bias", "zero")
 def bias(case: Case) -> float:
-    """mean(e), the same as me"""
+    """mean(e), the same as me [Hyndman and Koehler 2006]"""
     return me(case)
 
 
 @metric("mae", "mean absolute error")
 def mae(case: Case) -> float:
-    """mean|e|"""
+    """mean|e| [Hyndman and Koehler 2006]"""
     return float(np.mean(np.abs(case.error)))
 
 
 @metric("mad", "mean absolute deviation")
 def mad(case: Case) -> float:
-    """mean|e|, the same as mae"""
+    """mean|e|, the same as mae [Hyndman and Koehler 2006]"""
     return mae(case)
 
 
 @metric("gmae", "geometric mean absolute error")
 def gmae(case: Case) -> float:
-    """(∏|e|)^(1/n); 0 as soon as one error is 0"""
+    """(∏|e|)^(1/n); 0 as soon as one error is 0 [Hyndman and Koehler 2006]"""
     return geometric(np.abs(case.error))
 
 
 @metric("mdae", "median absolute error")
 def mdae(case: Case) -> float:
-    """median|e|"""
+    """median|e| [Hyndman and Koehler 2006]"""
     return float(np.median(np.abs(case.error)))
 
 
@@ -85,23 +86,23 @@ def _deviation(case: Case) -> Array:
 
 @metric("inrse", "integral normalised root squared error")
 def inrse(case: Case) -> float:
-    """√(∑e² / ∑(a - mean a)²)"""
+    """√(∑e² / ∑(a - mean a)²) [any textbook of regression]"""
     return float(np.sqrt(np.sum(case.error**2) / np.sum(_deviation(case) ** 2)))
 
 
 @metric("rrse", "root relative squared error")
 def rrse(case: Case) -> float:
-    """√(∑e² / ∑(a - mean a)²), the same as inrse"""
+    """√(∑e² / ∑(a - mean a)²), the same as inrse [any textbook of regression]"""
     return inrse(case)
 
 
 @metric("rae", "relative absolute error")
 def rae(case: Case) -> float:
-    """∑|e| / ∑|a - mean a|"""
+    """∑|e| / ∑|a - mean a| [Armstrong and Collopy 1992]"""
     return float(np.sum(np.abs(case.error)) / np.sum(np.abs(_deviation(case))))
 
 
 @metric("r2", "coefficient of determination", "higher")
 def r2(case: Case) -> float:
-    """1 - ∑e² / ∑(a - mean a)²; negative where the mean of the actual values would have been better"""
+    """1 - ∑e² / ∑(a - mean a)²; negative where the mean of the actual values would have been better [any textbook of regression]"""
     return 1.0 - inrse(case) ** 2

@@ -13,19 +13,19 @@ from headway_trainer.metrics.case import Array, Case, Undefined, metric
 
 @metric("mpe", "mean percentage error", "zero")
 def mpe(case: Case) -> float:
-    """mean(e / a)"""
+    """mean(e / a) [Hyndman and Koehler 2006]"""
     return float(np.mean(case.percentage))
 
 
 @metric("mape", "mean absolute percentage error")
 def mape(case: Case) -> float:
-    """mean|e / a|"""
+    """mean|e / a| [Hyndman and Koehler 2006]"""
     return float(np.mean(np.abs(case.percentage)))
 
 
 @metric("mdape", "median absolute percentage error")
 def mdape(case: Case) -> float:
-    """median|e / a|"""
+    """median|e / a| [Hyndman and Koehler 2006]"""
     return float(np.median(np.abs(case.percentage)))
 
 
@@ -38,19 +38,19 @@ def _symmetric(case: Case) -> Array:
 
 @metric("smape", "symmetric mean absolute percentage error")
 def smape(case: Case) -> float:
-    """mean(2|e| / (|a| + |p|)), from 0 to 2"""
+    """mean(2|e| / (|a| + |p|)), from 0 to 2 [Makridakis et al. 2020]"""
     return float(np.mean(_symmetric(case)))
 
 
 @metric("smdape", "symmetric median absolute percentage error")
 def smdape(case: Case) -> float:
-    """median(2|e| / (|a| + |p|)), from 0 to 2"""
+    """median(2|e| / (|a| + |p|)), from 0 to 2 [Hyndman and Koehler 2006]"""
     return float(np.median(_symmetric(case)))
 
 
 @metric("maape", "mean arctangent absolute percentage error")
 def maape(case: Case) -> float:
-    """mean(arctan|e / a|), π/2 where a alone is 0; undefined where e and a are both 0"""
+    """mean(arctan|e / a|), π/2 where a alone is 0; undefined where e and a are both 0 [Kim and Kim 2016]"""
     if not (np.abs(case.actual) + np.abs(case.error)).all():
         raise Undefined("an actual value and its error are both 0")
     return float(np.mean(np.arctan2(np.abs(case.error), np.abs(case.actual))))
@@ -66,11 +66,11 @@ def std_ape(case: Case) -> float:
 
 @metric("rmspe", "root mean squared percentage error")
 def rmspe(case: Case) -> float:
-    """√mean((e / a)²)"""
+    """√mean((e / a)²) [Hyndman and Koehler 2006]"""
     return float(np.sqrt(np.mean(case.percentage**2)))
 
 
 @metric("rmdspe", "root median squared percentage error")
 def rmdspe(case: Case) -> float:
-    """√median((e / a)²)"""
+    """√median((e / a)²) [Hyndman and Koehler 2006]"""
     return float(np.sqrt(np.median(case.percentage**2)))

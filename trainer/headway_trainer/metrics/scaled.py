@@ -12,11 +12,11 @@ from headway_trainer.metrics.case import Case, metric
 
 @metric("mase", "mean absolute scaled error")
 def mase(case: Case) -> float:
-    """mean|e| / q"""
+    """mean|e| / q [Hyndman and Koehler 2006]"""
     return float(np.mean(np.abs(case.error)) / case.scale)
 
 
 @metric("rmsse", "root mean squared scaled error")
 def rmsse(case: Case) -> float:
-    """√mean((e / q)²). The M5 competition divides by the mean squared naive error instead; this is the catalogue's."""
+    """√mean((e / q)²). The M5 competition divides by the mean squared naive error instead; this is the catalogue's. [Hyndman and Koehler 2006]"""
     return float(np.sqrt(np.mean((case.error / case.scale) ** 2)))
