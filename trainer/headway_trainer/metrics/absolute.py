@@ -1,8 +1,8 @@
 """Metrics in the units of the series, and those of its variance.
 
-Sources: R. J. Hyndman and A. B. Koehler, "Another look at measures of forecast accuracy", IJF 22 (2006); J. S.
-Armstrong and F. Collopy, "Error measures for generalizing about forecasting methods", IJF 8 (1992), for those relative to
-the spread; for r2 and the relative squared errors any textbook of regression. a: actual, p: predicted, e = a - p, n: number of values.
+Sources: R. J. Hyndman and A. B. Koehler, "Another look at measures of forecast accuracy", IJF 22 (2006); for the errors
+relative to those of the mean I. H. Witten and E. Frank, "Data Mining" (2005), section 5.8. nrmse has no single source.
+a: actual, p: predicted, e = a - p, n: number of values.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def rmse(case: Case) -> float:
 
 @metric("nrmse", "root mean squared error over the range of the actual values")
 def nrmse(case: Case) -> float:
-    """√mean(e²) / (max a - min a) [Armstrong and Collopy 1992, with the range as the norm]"""
+    """√mean(e²) / (max a - min a) [no single source; the norm is the range]"""
     spread = float(np.ptp(case.actual))
     if spread == 0.0:
         raise Undefined("all actual values are the same")
@@ -86,23 +86,23 @@ def _deviation(case: Case) -> Array:
 
 @metric("inrse", "integral normalised root squared error")
 def inrse(case: Case) -> float:
-    """√(∑e² / ∑(a - mean a)²) [any textbook of regression]"""
+    """√(∑e² / ∑(a - mean a)²) [Witten and Frank 2005]"""
     return float(np.sqrt(np.sum(case.error**2) / np.sum(_deviation(case) ** 2)))
 
 
 @metric("rrse", "root relative squared error")
 def rrse(case: Case) -> float:
-    """√(∑e² / ∑(a - mean a)²), the same as inrse [any textbook of regression]"""
+    """√(∑e² / ∑(a - mean a)²), the same as inrse [Witten and Frank 2005]"""
     return inrse(case)
 
 
 @metric("rae", "relative absolute error")
 def rae(case: Case) -> float:
-    """∑|e| / ∑|a - mean a| [Armstrong and Collopy 1992]"""
+    """∑|e| / ∑|a - mean a| [Witten and Frank 2005]"""
     return float(np.sum(np.abs(case.error)) / np.sum(np.abs(_deviation(case))))
 
 
 @metric("r2", "coefficient of determination", "higher")
 def r2(case: Case) -> float:
-    """1 - ∑e² / ∑(a - mean a)²; negative where the mean of the actual values would have been better [any textbook of regression]"""
+    """1 - ∑e² / ∑(a - mean a)²; negative where the actual values' mean would have been better [any textbook]"""
     return 1.0 - inrse(case) ** 2

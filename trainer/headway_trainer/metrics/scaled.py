@@ -18,5 +18,5 @@ def mase(case: Case) -> float:
 
 @metric("rmsse", "root mean squared scaled error")
 def rmsse(case: Case) -> float:
-    """√mean((e / q)²). The M5 competition divides by the mean squared naive error instead; this is the catalogue's. [Hyndman and Koehler 2006]"""
+    """√mean((e / q)²) [Hyndman and Koehler 2006]. The M5 competition divides by the mean squared naive error instead."""
     return float(np.sqrt(np.mean((case.error / case.scale) ** 2)))
