@@ -135,7 +135,7 @@ class Retry(Record, frozen=True):
 
 
 class File(Record, frozen=True):
-    """A file that goes with a script: where it lies in the attempt's folder, and its content."""
+    """A file that goes with a script: where it lies in the attempt's folder; or with a call: its name. And its content."""
 
     path: str
     content: Blob

@@ -90,6 +90,12 @@ class TaskContext:
         return {} if self._params is None else self._params
 
     @property
+    def files(self) -> Mapping[str, Path]:
+        """Where the files lie that were attached to a call, by their names: for reading only, since other tasks have the
+        same. A script finds its files in its own folder, and this is empty there."""
+        return {}
+
+    @property
     def should_stop(self) -> bool:
         """Whether the task is being cancelled or ran out of time. A task that looks at it can end in its own way.
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from headway.blobs import store
-from headway.calls import Caller, Files, Target, chunks, command_extras, command_line, script_files
+from headway.calls import Caller, Files, Target, chunks, command_extras, command_line, file_contents, script_files
 from headway.connection import ASK_PATIENCE, FLUSH_PATIENCE, Connection, within
 from headway.logs import call_back
 from headway.options import NONE_CHOSEN
@@ -64,6 +64,16 @@ class Bus(Questions):
     def options(self, **options: Any) -> Bus:
         """The same bus with these options for what it submits; see docs/library.md for all of them."""
         return Bus(self._connection, self._caller.with_(options))
+
+    async def attach(self, files: Files) -> Bus:
+        """The same bus with files for the calls that it submits, uploaded now: paths, or names to paths or bytes.
+
+        Each travels once to a runtime, by its hash, however many calls have it; ``headway.context().files[name]`` is its
+        path there.
+        """
+        contents = await asyncio.to_thread(file_contents, files)
+        uploaded = [File(name, await store(self._connection, content)) for name, content in contents.items()]
+        return Bus(self._connection, self._caller.with_files(uploaded))
 
     # ------------------------------------------------------------------------------------------------ submitting
 

@@ -33,15 +33,21 @@ SECRET_BYTES = 262_144
 class Caller:
     """A choice of options and the records made from it: the same options are the same object, so they share a group."""
 
-    __slots__ = ("_records", "choice", "limit")
+    __slots__ = ("_records", "choice", "files", "limit")
 
-    def __init__(self, choice: Choice, limit: int) -> None:
+    def __init__(self, choice: Choice, limit: int, files: Sequence[File] = ()) -> None:
         self.choice = choice
         self.limit = limit
+        self.files = list(files)  # that go with calls
         self._records: dict[Any, Options] = {}
 
     def with_(self, given: Mapping[str, object]) -> Caller:
-        return Caller(self.choice.with_(given), self.limit)
+        return Caller(self.choice.with_(given), self.limit, self.files)
+
+    def with_files(self, files: Sequence[File]) -> Caller:
+        """The same with these files, too; of two with one name the later counts."""
+        known = {file.path: file for file in (*self.files, *files)}
+        return Caller(self.choice, self.limit, list(known.values()))
 
     def for_union(self, merge: Target | None, rounds: int | None) -> Caller:
         """The same with the merge and the rounds of a union, as far as they are given; rounds feed one another."""
@@ -57,7 +63,7 @@ class Caller:
         except KeyError:
             pass
         except TypeError:  # an object that cannot be hashed cannot be kept either
-            return self.choice.record(Kind.CALL, target_of(target))
+            return self.choice.record(Kind.CALL, target_of(target), self.files)
         if self.choice.by_value:
             if isinstance(target, str):
                 raise TypeError(f"target {target!r}: with by_value=True, pass the function itself, not its path")
@@ -108,7 +114,8 @@ class Caller:
     def _keep(self, key: Any, kind: Kind, target: str) -> Options:
         if len(self._records) >= MAX_RECORDS:
             self._records.clear()
-        record = self._records[key] = self.choice.record(kind, target)
+        files = self.files if kind is Kind.CALL else None
+        record = self._records[key] = self.choice.record(kind, target, files)
         return record
 
 
@@ -156,7 +163,12 @@ def script_files(script: str | Path, files: Files | None) -> tuple[str, dict[str
     where each goes.
     """
     script = Path(script)
-    contents = {script.name: script.read_bytes()}
+    return script.name, {script.name: script.read_bytes()} | file_contents(files)
+
+
+def file_contents(files: Files | None) -> dict[str, bytes]:
+    """The content of every file by its name. A folder stands for all that is in it."""
+    contents: dict[str, bytes] = {}
     named = files if isinstance(files, Mapping) else {Path(each).name: each for each in files or ()}
     for name, source in named.items():
         where = Path(name)
@@ -169,4 +181,4 @@ def script_files(script: str | Path, files: Files | None) -> tuple[str, dict[str
             contents.update({(where / path.relative_to(source)).as_posix(): path.read_bytes() for path in inside})
         else:
             contents[where.as_posix()] = Path(source).read_bytes()
-    return script.name, contents
+    return contents

@@ -10,7 +10,7 @@ from typing import Any
 
 from headway.blobs import store
 from headway.bus import MAP_UNACCEPTED, Bus
-from headway.calls import Caller, Files, Target, chunks, command_extras, command_line, script_files
+from headway.calls import Caller, Files, Target, chunks, command_extras, command_line, file_contents, script_files
 from headway.client_task import ClientTask
 from headway.client_union import ClientUnion
 from headway.connection import ASK_PATIENCE, FLUSH_PATIENCE
@@ -83,6 +83,17 @@ class Client:
         view = object.__new__(type(self))
         view.__dict__.update(self.__dict__)
         view._caller = self._caller.with_(options)
+        return view
+
+    def attach(self, files: Files) -> Client:
+        """The same client with files for the calls that it submits, uploaded now: paths, or names to paths or bytes.
+
+        Each travels once to a runtime, by its hash, however many calls have it; ``headway.context().files[name]`` is its
+        path there.
+        """
+        uploaded = [File(name, self._store(content)) for name, content in file_contents(files).items()]
+        view = self.options()
+        view._caller = self._caller.with_files(uploaded)
         return view
 
     # ------------------------------------------------------------------------------------------------ submitting

@@ -16,7 +16,9 @@ import socket
 import sys
 import threading
 from collections import deque
+from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from time import monotonic, sleep, time
 from typing import Any
 
@@ -406,6 +408,12 @@ class _Context(task_context.TaskContext):
 
     @name.setter
     def name(self, _: str) -> None: ...
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        item = self._child.current
+        folder = Path(self._child.settings.blobs)
+        return {name: folder / content.hex() for name, content in item[0].files} if item is not None else {}
 
     @property
     def should_stop(self) -> bool:

@@ -130,6 +130,7 @@ class ChildProcess:
             options.requirements.memory,
             options.output_limit or self._output_bytes,
             spec.devices,
+            [(file.path, file.content.hash) for file in options.files],
         )
 
     def _write(self, buffers: Sequence[Frame]) -> None:

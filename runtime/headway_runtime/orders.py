@@ -26,6 +26,7 @@ class ChildSpec(msgspec.Struct, frozen=True, array_like=True, gc=False):
     memory: int  # bytes, 0: no limit
     output_bytes: int
     devices: str = ""  # for CUDA_VISIBLE_DEVICES
+    files: list[tuple[str, bytes]] = []  # names and hashes of values that lie in the folder of blobs
 
 
 class Work(msgspec.Struct, array_like=True, gc=False):

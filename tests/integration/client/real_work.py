@@ -11,6 +11,12 @@ from typing import Any
 import headway
 
 
+def read_attached() -> tuple[dict[str, bytes], list[str]]:
+    """What was attached to this call, and the paths, which say whether two calls had the same copy."""
+    files = headway.context().files
+    return {name: path.read_bytes() for name, path in files.items()}, [str(path) for path in files.values()]
+
+
 def square(value: Any) -> Any:
     return value * value
 

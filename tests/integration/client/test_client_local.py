@@ -45,6 +45,25 @@ class TestWork:
         assert script.result(60) == 0
         assert [record.text for record in script.logs()] == ["content ['x', '1']"]
 
+    def test_files_are_attached_to_calls(self, bus: headway.Client, tmp_path: Path) -> None:
+        (tmp_path / "table.csv").write_bytes(b"1,2")
+        large = os.urandom(3_000_000)
+        attached = bus.attach([tmp_path / "table.csv"]).attach({"a/large": large})
+        calls = [attached.submit(real_work.read_attached) for _ in range(4)]
+        first, *others = [call.result(60) for call in calls]
+        assert first[0] == {"table.csv": b"1,2", "a/large": large}
+        assert all(other == first for other in others), "one copy, by its hash, for all of them"
+        assert bus.submit(real_work.read_attached).result(60) == ({}, [])
+        assert headway.context().files == {}
+
+        async def main() -> object:
+            async with headway.connect(bus.url) as other:
+                return await (await (await other.attach({"b": b"c"})).submit(real_work.read_attached))
+
+        assert asyncio.run(main())[0] == {"b": b"c"}  # type: ignore[index]
+        with pytest.raises(ValueError, match="without '..'"):
+            bus.attach({"../x": b""})
+
     def test_a_map_comes_back_in_order(self, bus: headway.Client) -> None:
         tasks = bus.map("math:sqrt", range(3000))
         assert [task.result(60) for task in tasks] == [math.sqrt(n) for n in range(3000)]

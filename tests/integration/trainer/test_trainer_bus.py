@@ -4,6 +4,7 @@ import asyncio
 import csv
 import json
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 import headway
 import headway_trainer
+from headway.calls import Caller
 from headway_trainer.errors import TrainerError, UnknownName
 from headway_trainer.studies import Study
 
@@ -142,6 +144,33 @@ def test_both_granularities_and_a_half_done_folder_find_the_same(url: str, tmp_p
     studies[0].unlink()
     studies[1].write_bytes(studies[1].read_bytes()[:-30])
     assert found(tmp_path / "trial", "trial") == expected
+
+
+@pytest.mark.parametrize("granularity", ["series", "trial"])
+def test_a_long_series_goes_to_a_runtime_once(
+    url: str, tmp_path: Path, granularity: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is attached to its tasks as a file; what is found is what is found when it travels with each of them."""
+    from headway_trainer.running import training
+
+    data = tmp_path / "long.csv"
+    start = datetime(2024, 1, 1)
+    rows = [f"{start + timedelta(hours=at)},{at % 24 + at / 1000},{at % 5}" for at in range(3000)]
+    data.write_text("\n".join(["ds,y,x", *rows]))
+    job = {"path": str(data), "time": "ds", "target": "y", "features": ["x"], "models": ["LinearFit"], "trials": 8}
+    job |= {"engine": "random", "granularity": granularity, "horizon": 3, "mode": "batch", "folds": 2}
+    sizes: list[int] = []
+    encode = Caller.encode
+    monkeypatch.setattr(Caller, "encode", lambda *a: sizes.append(len(found := encode(*a))) or found)
+
+    async def work(bus: headway.Bus) -> dict[str, Any]:
+        return await headway_trainer.train(bus, job)
+
+    found = on(url, work)
+    assert max(sizes) < 4096, "no task carries the series"
+    monkeypatch.setattr(training, "LONG", 10**9)
+    assert on(url, work) == found
+    assert max(sizes) > 3000 * 8
 
 
 def test_the_job_is_refused_before_anything_runs(url: str, tmp_path: Path) -> None:

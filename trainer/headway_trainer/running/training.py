@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import time
 from collections.abc import Callable, Coroutine
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from headway_bus.errors import TaskCancelled, TaskError
 from headway_trainer.errors import TrainerError
@@ -23,7 +26,7 @@ from headway_trainer.running import report as reports
 from headway_trainer.running.drive import Told, check_not_cancelled, drive, finished, last_line, lift_cancel
 from headway_trainer.running.job import Job
 from headway_trainer.running.searching import job_of, key_of, told, value_of
-from headway_trainer.running.trial import run_trial
+from headway_trainer.running.trial import SERIES, run_trial
 from headway_trainer.series import check_leaks, read_series
 from headway_trainer.series.record import REFUSED, SHORT, Series
 from headway_trainer.studies.log import StudyLog
@@ -39,6 +42,9 @@ MODELS = "models"
 
 CHEAP = 0.005
 """Seconds of a trial below which a study is one task."""
+
+LONG = 16 * 1024
+"""Bytes of a series from which it travels as a file."""
 
 SERIES_AT_ONCE = 64
 """Series whose tasks are on the bus at the same time: enough for many runtimes, and few enough to be soon cancelled."""
@@ -64,6 +70,7 @@ class Training:
     listener: Listener | None = None
     series: int = 0
     ended: int = 0
+    attached: dict[int, Bus] = field(default_factory=dict)
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SERIES_AT_ONCE))
 
     @property
@@ -243,13 +250,26 @@ def _fixed(job: Job, model: str) -> dict[str, Any]:
     return {name: one.value for name, one in job.space(model).dimensions.items() if isinstance(one, Fixed)}
 
 
+async def _carried(training: Training, number: int, series: Series) -> tuple[Bus, Any, Any]:
+    """The bus for the tasks of a series, and its arrays as their arguments. Those of a long one go to each runtime once, as
+    an attached file, and not with every trial."""
+    weight = series.values.nbytes + (series.features.nbytes if series.features is not None else 0)
+    if weight < LONG:
+        return training.bus, series.values, series.features
+    if number not in training.attached:
+        arrays = {"values": series.values} | ({} if series.features is None else {"features": series.features})
+        content = io.BytesIO()
+        np.savez(content, **arrays)  # type: ignore[arg-type]  # the stubs take any name for the option allow_pickle
+        training.attached[number] = await training.bus.attach({SERIES: content.getvalue()})
+    return training.attached[number], None, None
+
+
 async def _forecast(
     training: Training, number: int, model: str, params: dict[str, Any], series: Series
 ) -> dict[str, Any]:
-    options = training.bus.options(
-        job=training.name, name=f"forecast {series.label}", idempotent=True, meta={"model": model}
-    )
-    arguments = (wire_name(model), params, series.values, series.features, training.job.settings)
+    bus, values, features = await _carried(training, number, series)
+    options = bus.options(job=training.name, name=f"forecast {series.label}", idempotent=True, meta={"model": model})
+    arguments = (wire_name(model), params, values, features, training.job.settings)
     found: dict[str, Any] = await value_of(await options.submit(f"{HOME}:run_forecast", *arguments))
     found["model"] = model
     state = found.pop("state", None)
@@ -277,21 +297,20 @@ async def _study(training: Training, number: int, model: str, series: Series) ->
     training.count(before)
     with study:
         if model not in training.whole:
-            await _by_trials(training, study, model, series)
+            await _by_trials(training, study, number, model, series)
             return study
     if not study.done:
-        study = await _as_a_whole(training, study, model, series, path, resumed)
+        study = await _as_a_whole(training, study, number, model, series, path, resumed)
         training.count(finished(study) - before)
     return study
 
 
-async def _by_trials(training: Training, study: Study, model: str, series: Series) -> None:
-    options = training.bus.options(
-        job=training.name, name=f"{model} {series.label}", max_losses=1, meta={"model": model}
-    )
+async def _by_trials(training: Training, study: Study, number: int, model: str, series: Series) -> None:
+    bus, values, features = await _carried(training, number, series)
+    options = bus.options(job=training.name, name=f"{model} {series.label}", max_losses=1, meta={"model": model})
 
     async def run(trial: Trial) -> Told:
-        arguments = (wire_name(model), trial.values, series.values, series.features, training.job.settings)
+        arguments = (wire_name(model), trial.values, values, features, training.job.settings)
         own = options.options(key=key_of(study, trial))
         return told(await value_of(await own.submit(f"{HOME}:run_trial", *arguments)))
 
@@ -302,12 +321,13 @@ async def _by_trials(training: Training, study: Study, model: str, series: Serie
 
 
 async def _as_a_whole(
-    training: Training, study: Study, model: str, series: Series, path: Path | None, resumed: bool
+    training: Training, study: Study, number: int, model: str, series: Series, path: Path | None, resumed: bool
 ) -> Study:
     name = f"{model} {series.label}"
-    options = training.bus.options(job=training.name, name=name, idempotent=True, meta={"model": model})
+    bus, values, features = await _carried(training, number, series)
+    options = bus.options(job=training.name, name=name, idempotent=True, meta={"model": model})
     before = study.state()
-    arguments = (wire_name(model), before, series.values, series.features, training.job.settings)
+    arguments = (wire_name(model), before, values, features, training.job.settings)
     # Named, so that a trainer that comes back finds the task that its predecessor has submitted.
     own = options.options(key=f"{study.id}/{finished(study)}")
     try:

@@ -5,16 +5,22 @@ Only a whole study with the engine hyperopt loads hyperopt there, because its su
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 
+from headway_bus import task_context
 from headway_trainer import metrics
 from headway_trainer.errors import SeriesRefused, TrainerError
 from headway_trainer.models.registry import make_model
 from headway_trainer.validation import LEGACY, Validation, rounded, validate
 
 Plain = dict[str, Any]
+SERIES = "series.npz"
+"""The file that is attached to the tasks of a long series; ``values`` and ``features`` are then None."""
+
+SERIES_KEPT = 4
 
 
 def run_trial(model: str, params: Plain, values: Any, features: Any, settings: Plain) -> Plain:
@@ -25,6 +31,21 @@ def run_trial(model: str, params: Plain, values: Any, features: Any, settings: P
         reason = next((one for one in found.warnings if one.startswith(settings["metric"])), "the metric has no value")
         return {"loss": None, "reason": reason}
     return {"loss": metrics.loss_of(settings["metric"], value), "metrics": found.metrics}
+
+
+@functools.lru_cache(maxsize=SERIES_KEPT)
+def _read_series(path: str) -> tuple[Any, Any]:
+    """By its path, which has the hash of the content: the trials of one series in one process read it once."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return arrays["values"], arrays["features"] if "features" in arrays.files else None
+
+
+def _series(values: Any, features: Any) -> tuple[Any, Any]:
+    if values is not None:
+        return values, features
+    kept, kept_features = _read_series(str(task_context.current().files[SERIES]))
+    # Copies: a model that writes into what it is given must not change the next trial's series.
+    return kept.copy(), None if kept_features is None else kept_features.copy()
 
 
 def run_study(model: str, state: list[Plain], values: Any, features: Any, settings: Plain) -> list[Plain]:
@@ -44,6 +65,7 @@ def run_study(model: str, state: list[Plain], values: Any, features: Any, settin
 
 def run_forecast(model: str, params: Plain, values: Any, features: Any, settings: Plain) -> Plain:
     """Metrics and folds of the chosen model, and its forecast after all points have been learnt."""
+    values, features = _series(values, features)
     y = np.asarray(values, dtype=np.float64)
     found: Plain = {"model": model, "params": params, "metrics": {}, "folds": [], "warnings": []}
     try:
@@ -64,6 +86,7 @@ def run_forecast(model: str, params: Plain, values: Any, features: Any, settings
 
 
 def _validated(model: str, params: Plain, values: Any, features: Any, settings: Plain) -> Validation:
+    values, features = _series(values, features)
     return validate(
         model,
         params,
