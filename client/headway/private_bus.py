@@ -111,6 +111,10 @@ class PrivateHub:
         url: str = json.loads(line)["url"]
         return url
 
+    def has_spoken(self) -> bool:
+        """Whether it serves, or has ended."""
+        return bool(select.select([self._ready], [], [], 0.0)[0])
+
     @property
     def is_alive(self) -> bool:
         return self._process.poll() is None

@@ -9,8 +9,10 @@
     content    what makes a job the same as the last time
     folder     the batch's folder: its files, its lock
     script     a job's run.sh
+    preparing  a job's folder before the start
     book       who is where: the state of a run, without files or sockets
     runner     the run itself, on a bus
+    remote     machines over SSH
     callbacks  what a program may hear of a run
     batch      the Python face: Batch, run_batch
 

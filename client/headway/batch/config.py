@@ -51,6 +51,10 @@ class Resource(Part, frozen=True):
             raise ValueError(f"ram {self.ram!r}: expected bytes, or a text such as '512MiB' or '2G'")
 
     @property
+    def is_asked(self) -> bool:
+        return bool(self.cpu or self.memory or self.gpu)
+
+    @property
     def memory(self) -> int:
         """Bytes."""
         if not isinstance(self.ram, str):

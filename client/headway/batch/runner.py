@@ -12,20 +12,19 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from itertools import islice
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from headway.batch.book import Book, Choice, Entry
 from headway.batch.callbacks import Callbacks, Execution
-from headway.batch.config import Loaded, place
+from headway.batch.config import Loaded
 from headway.batch.ends import is_break, record_of
 from headway.batch.errors import BatchError
 from headway.batch.folder import BatchFolder, last_line_of
 from headway.batch.names import file_name
+from headway.batch.preparing import Preparer
 from headway.batch.records import ENDS, RunInfo, State
-from headway.batch.script import params_bytes, run_script
 from headway_bus.errors import BusError, HeadwayError
 from headway_bus.logs import get_logger
 from headway_bus.records import Estimate, Status
@@ -65,12 +64,12 @@ class Runner:
         book: Book,
         info: RunInfo,
         callbacks: Callbacks,
+        preparer: Preparer,
         *,
         resumed: bool = False,
         refresh: Callable[[Book], None] | None = None,
         tick: float = 0.25,
         check: Callable[[], None] | None = None,
-        token: str = "",
         machines: Machines | None = None,
         watched: Iterable[asyncio.Task[None]] = (),
     ) -> None:
@@ -83,7 +82,7 @@ class Runner:
         self._refresh = refresh
         self._tick = tick
         self._check = check
-        self._token = token
+        self._preparer = preparer
         self._machines = machines
         self._watched = tuple(watched)
         self._losses: Counter[str] = Counter()
@@ -146,24 +145,8 @@ class Runner:
         while chunk := list(islice(waiting, CHUNK)):
             if self._machines is None:
                 for entry in chunk:
-                    self._prepare(entry)
+                    self._preparer.prepare(entry, self._resumed)
             await asyncio.gather(*(self._submit(bus, entry) for entry in chunk))
-
-    def _prepare(self, entry: Entry) -> None:
-        """Make the job's folder, unless its task, submitted by a run that was killed, may be at work in it."""
-        path, loaded = self._folder.job_path(entry.name), self._loaded
-        portal = (self._info.portal, self._token)
-        working = place(entry.job.working_dir, loaded.folder) if entry.job.working_dir else path
-        mark = path.with_name(f"{path.name}.{State.RUNNING}")
-        script = run_script(entry.job, loaded.name, path, quote(str(working)), loaded.environments, portal, mark)
-        if (
-            self._resumed
-            and entry.before in (State.INIT, State.INTERRUPTED)
-            and self._folder.has_script(entry.name, script)
-        ):
-            return
-        known = entry.before is not State.INIT
-        self._folder.prepare(entry.job, script, params_bytes(entry.job), loaded.folder, known)
 
     async def _submit(self, bus: Bus, entry: Entry) -> None:
         resource, job = entry.job.resource, entry.job

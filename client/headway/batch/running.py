@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from headway.batch.content import Contents
 from headway.batch.errors import BatchBusy, BatchError, BatchFileError
 from headway.batch.folder import BatchFolder
 from headway.batch.killing import kill_job
+from headway.batch.preparing import Preparer
 from headway.batch.records import RunInfo, State
 from headway.batch.remote import ssh
 from headway.batch.remote.jobs import Jobs
@@ -220,7 +221,11 @@ def _run_locked(
     earlier = folder.read_run()
     if earlier is not None and not earlier.private and earlier.bus != options.bus and not options.selection.force:
         raise BatchError(_elsewhere_text(loaded.name, earlier))
-    with _portal_of(loaded, folder) as portal, _bus_of(loaded, options, descriptor) as (url, hub):
+    with ExitStack() as stack:
+        portal = stack.enter_context(_portal_of(loaded, folder))
+        preparer = Preparer(loaded, folder, (portal.url, portal.token))
+        ahead = partial(preparer.ahead, book.open)
+        url, hub = stack.enter_context(_bus_of(loaded, options, descriptor, ahead))
         # The tasks of a run that was killed are still on their bus, if that was not its own.
         resumed = earlier is not None and hub is None and not earlier.private and earlier.bus == url
         run = earlier.run if earlier is not None and resumed else uuid.uuid4().hex[:12]
@@ -245,11 +250,11 @@ def _run_locked(
                 book,
                 info,
                 callbacks,
+                preparer,
                 resumed=resumed,
                 refresh=refresh,
                 tick=options.tick,
                 check=check,
-                token=portal.token,
                 machines=machines,
                 watched=watched,
             )
@@ -297,8 +302,13 @@ def _portal_of(loaded: Loaded, folder: BatchFolder) -> Iterator[Portal]:
 
 
 @contextmanager
-def _bus_of(loaded: Loaded, options: Options, descriptor: int) -> Iterator[tuple[str, PrivateHub | None]]:
-    """The address of the bus. A private one holds the lock as well, so that no other run begins while it ends jobs."""
+def _bus_of(
+    loaded: Loaded, options: Options, descriptor: int, ahead: Callable[[Callable[[], bool]], None]
+) -> Iterator[tuple[str, PrivateHub | None]]:
+    """The address of the bus. A private one holds the lock as well, so that no other run begins while it ends jobs.
+
+    ``ahead``: what can be done while it starts; it is given a function that says whether the bus is there.
+    """
     if options.bus is not None:
         yield options.bus, None
         return
@@ -320,6 +330,8 @@ def _bus_of(loaded: Loaded, options: Options, descriptor: int) -> Iterator[tuple
             with_runtime=isinstance(backend, LocalBackend),
         )
         try:
+            if isinstance(backend, LocalBackend):
+                ahead(hub.has_spoken)
             yield hub.wait_until_ready(START_PATIENCE), hub
         finally:
             hub.stop()
