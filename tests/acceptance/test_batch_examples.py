@@ -161,6 +161,7 @@ def test_resources_are_enforced(shell: Shell) -> None:
 
 
 def test_h_a7_a_running_batch_answers_over_http(shell: Shell) -> None:
+    pytest.importorskip("uvicorn", reason="the calls over HTTP need: pip install 'headway[http]'")
     asking = "from headway import hyperctl as h; print(h.get_job(h.get_job_name())['status'])"
     waiting = "touch ../started; sleep 43; true"
     jobs = [job("asks", f'{sys.executable} -c "{asking}"'), job("long", waiting)]
@@ -181,6 +182,7 @@ def test_h_a7_a_running_batch_answers_over_http(shell: Shell) -> None:
 
 
 def test_h_w15_a_port_in_use_stops_it_before_anything_runs(shell: Shell) -> None:
+    pytest.importorskip("uvicorn", reason="the calls over HTTP need: pip install 'headway[http]'")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

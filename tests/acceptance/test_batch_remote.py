@@ -218,6 +218,7 @@ def test_h_a5_a_job_on_a_machine_is_killed(shell: Shell, one: Machine, tmp_path:
 
 def test_h_a3_the_remote_example_of_the_manual_is_read(shell: Shell) -> None:
     """Its address is of another network, which is told; with one of this machine it is the machine that is not there."""
+    pytest.importorskip("uvicorn", reason="the example has a server: pip install 'headway[http]'")
     example = {
         "name": "local_backend_example",
         "jobs": [{"name": "job1", "params": {"param1": 1}, "command": "sleep 3"}],

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
+import sys
 from collections.abc import Iterator
+from http import HTTPStatus
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+pytest.importorskip("starlette", reason="the calls over HTTP need starlette and uvicorn: pip install 'headway[http]'")
+pytest.importorskip("uvicorn", reason="the calls over HTTP need starlette and uvicorn: pip install 'headway[http]'")
+
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
 from headway import hyperctl
-from headway.batch.answers import Answers
+from headway.batch.answers import Answer, Answers
+from headway.batch.application import application
 from headway.batch.config import Server, load
 from headway.batch.errors import BatchFileError
 from headway.batch.folder import BatchFolder
@@ -113,3 +123,45 @@ def test_h_w15_a_port_in_use_is_told(tmp_path: Path) -> None:
             serving(Server(host="127.0.0.1", port=port), "f", lambda method, path: None),  # type: ignore[arg-type,return-value]
         ):
             raise AssertionError("it listens where another does")
+
+
+def test_another_application_can_mount_the_calls() -> None:
+    """Spoken to as a server does, with a slash in a job's name, below a path of its own."""
+    heard: list[tuple[str, str]] = []
+
+    def answer(method: str, path: str) -> Answer:
+        heard.append((method, path))
+        return Answer(HTTPStatus.CONFLICT, {"code": -1, "data": "a ü"})
+
+    outer = Starlette(routes=[Mount("/batches/b", application(answer))])
+    raw = b"/batches/b/hyperctl/api/job/f%2F2/kill"
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
+        "path": "/batches/b/hyperctl/api/job/f/2/kill", "raw_path": raw, "root_path": "", "query_string": b"",
+        "headers": [(b"host", b"localhost:80")], "server": ("localhost", 80), "client": ("127.0.0.1", 1),
+    }  # fmt: skip
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(outer(scope, receive, send))
+    assert heard == [("POST", "/hyperctl/api/job/f%2F2/kill")]
+    assert sent[0]["status"] == 409
+    assert json.loads(sent[1]["body"]) == {"code": -1, "data": "a ü"}
+
+
+def test_without_the_packages_it_is_said_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with (
+        pytest.raises(BatchFileError, match=r"pip install 'headway\[http\]'"),
+        serving(Server(port=0), "f", answer_never),
+    ):
+        raise AssertionError("it serves with nothing")
+
+
+def answer_never(method: str, path: str) -> Answer:
+    raise AssertionError("nobody is to be answered")
