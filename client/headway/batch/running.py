@@ -194,7 +194,40 @@ def _nothing_to_do(loaded: Loaded, book: Book, callbacks: Iterable[Callback], fo
     teller.tell("on_start", loaded)
     teller.tell("on_finish", loaded, time.time() - book.began)
     folder.forget_run()
-    return result_of(book, folder)
+    result = result_of(book, folder)
+    if stays(loaded):
+        with _portal_of(loaded, folder) as portal:
+            folder.write_run(run_info("", book, "", portal, private=True))
+            linger(loaded, portal)
+            folder.forget_run()
+    return result
+
+
+def run_info(run: str, book: Book, bus: str, portal: Portal, private: bool) -> RunInfo:
+    """This process as the one that runs the batch."""
+    return RunInfo(
+        run=run,
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        since=book.began,
+        bus=bus,
+        private=private,
+        portal=portal.url,
+    )
+
+
+def stays(loaded: Loaded) -> bool:
+    """Whether the process is to stay when all jobs are over: only if the file says so itself."""
+    return loaded.config.scheduler.exit_on_finish is False
+
+
+def linger(loaded: Loaded, portal: Portal) -> None:
+    """Stay until Ctrl-C where that is asked for."""
+    if not stays(loaded):
+        return
+    log.info("all jobs are over; staying until Ctrl-C (exit_on_finish is false)", batch=loaded.name, portal=portal.url)
+    with suppress(KeyboardInterrupt):
+        threading.Event().wait()
 
 
 def result_of(book: Book, folder: BatchFolder) -> Result:
@@ -223,21 +256,14 @@ def _run_locked(
         raise BatchError(_elsewhere_text(loaded.name, earlier))
     with ExitStack() as stack:
         portal = stack.enter_context(_portal_of(loaded, folder))
+        stack.callback(folder.forget_run)
         preparer = Preparer(loaded, folder, (portal.url, portal.token))
         ahead = partial(preparer.ahead, book.open)
         url, hub = stack.enter_context(_bus_of(loaded, options, descriptor, ahead))
         # The tasks of a run that was killed are still on their bus, if that was not its own.
         resumed = earlier is not None and hub is None and not earlier.private and earlier.bus == url
         run = earlier.run if earlier is not None and resumed else uuid.uuid4().hex[:12]
-        info = RunInfo(
-            run=run,
-            pid=os.getpid(),
-            host=socket.gethostname(),
-            since=book.began,
-            bus=url,
-            private=hub is not None,
-            portal=portal.url,
-        )
+        info = run_info(run, book, url, portal, private=hub is not None)
 
         def check() -> None:
             if hub is not None and not hub.is_alive:
@@ -277,13 +303,12 @@ def _run_locked(
                     keeping.append(asyncio.create_task(_check_machines(loaded, book, bus, machines)))
                 folder.write_config(loaded.config)
                 folder.write_run(info)
-                try:
-                    await runner_with(machines, keeping).run(bus)
-                finally:
-                    folder.forget_run()
+                await runner_with(machines, keeping).run(bus)
 
         run_to_end(work)
-        return result_of(book, folder)
+        result = result_of(book, folder)
+        linger(loaded, portal)
+        return result
 
 
 @contextmanager

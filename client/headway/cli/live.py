@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from headway.batch.book import Book, Entry
 
 STYLES = {"running": "cyan", "succeed": "green", "failed": "red", "killed": "magenta", "interrupted": "magenta"}
+MOST_NAME = 32
+"""Columns of a job's name."""
+
 CHROME_ROWS = 4
 """Lines of the table that are no jobs: its header, the line below it and a margin."""
 
@@ -50,7 +53,11 @@ def table_of(book: Book, most: int, now: float) -> Any:
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for title, right in (("job", False), ("state", False), ("runtime", False), ("elapsed", True)):
-        table.add_column(title, justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
+        # A name may have 300 characters; the other columns want to be seen, too.
+        widest = MOST_NAME if title == "job" else None
+        table.add_column(
+            title, justify="right" if right else "left", no_wrap=True, overflow="ellipsis", max_width=widest
+        )
     table.add_column("last line", no_wrap=True, overflow="ellipsis", ratio=1)
     for entry in rows_of(book, most):
         elapsed = entry.elapsed(now)
@@ -65,4 +72,6 @@ def caption_of(book: Book, now: float) -> str:
     counts = book.counts()
     over = sum(counts.get(str(state), 0) for state in ENDS)
     text = f"batch {book.batch}: {over} of {counts['total']} over, {counts['running']} running, {duration(now - book.began)}"
-    return text + ("" if book.left is None else f"; predicted time left: {estimate_text(book.left)}")
+    return text + (
+        "" if book.left is None or over == counts["total"] else f"; predicted time left: {estimate_text(book.left)}"
+    )
