@@ -287,9 +287,9 @@ class Desk:
     async def _runtimes(self, ask: AskRuntimes, scope: Scope) -> Answer:
         core, now = self._shell.core, self._shell.now()
         offset = core.life.wall_offset
-        planned = core.scheduler.planned(now)
+        queues = {queue.runtime: queue for queue in core.scheduler.queues("", now)}
         found = [
-            state_of_runtime(runtime, core.state, core.scheduler, planned.get(name, 0), now, offset)
+            state_of_runtime(runtime, core.state, core.scheduler, queues.get(name), now, offset)
             for name, runtime in sorted(core.state.runtimes.items())
         ]
         return RuntimePage(ask.request, found), []

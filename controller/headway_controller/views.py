@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headway_bus.records import Outcome, RuntimeState, Status, TaskInfo, Transition
+from headway_bus.records import Outcome, QueueState, RuntimeState, Status, TaskInfo, Transition
 from headway_controller.placement import Scheduler
 from headway_controller.state import (
     Assigned,
@@ -120,9 +120,14 @@ def outcome_of_stored(stored: StoredTask) -> Outcome | None:
 
 
 def state_of_runtime(
-    runtime: Runtime, state: ControllerState, scheduler: Scheduler, planned: int, now: float, wall_offset: float
+    runtime: Runtime,
+    state: ControllerState,
+    scheduler: Scheduler,
+    queue: QueueState | None,
+    now: float,
+    wall_offset: float,
 ) -> RuntimeState:
-    """A runtime with what it has at the moment. ``planned``: waiting tasks that would go there as things are."""
+    """A runtime with what it has at the moment. ``queue``: what is expected of it; None where nothing is."""
     held = [state.tasks.get(task_id) for task_id, _ in runtime.held]
     running = sum(task is not None and isinstance(task.state, Running) for task in held)
     used = sum(task.options.requirements.slots for task in held if task is not None and isinstance(task.state, Running))
@@ -135,10 +140,11 @@ def state_of_runtime(
         runtime.seen + wall_offset,
         running,
         len(held) - running,
-        planned,
+        queue.planned if queue is not None else 0,
         max(0.0, runtime.info.slots - used) if runtime.state != "offline" else 0.0,
         runtime.succeeded,
         runtime.failed,
         runtime.round_trip,
         book.set_aside_why if aside and book is not None else runtime.why,
+        queue.waiting if queue is not None else None,
     )

@@ -74,7 +74,7 @@ def score_row(target: str, score: Mapping[str, float]) -> list[str]:
 
     count = score.get("count")
     return [
-        target or "(all)",
+        {"": "(all)", "*": "(those that waited)"}.get(target, target),
         NOTHING if count is None else f"{count:.0f}",
         cell("error"),
         cell("bias"),

@@ -372,11 +372,6 @@ class Scheduler:
             return None
         return self._outlook.remaining(book, task, now)
 
-    def planned(self, now: float) -> dict[str, int]:
-        """How many of the waiting tasks would go to each runtime as things are: planned there, or dealt out to it."""
-        dealt = self._outlook.planned(now)
-        return {name: book.planned + dealt.get(book, (0,))[0] for name, book in self.fleet.books.items()}
-
     def queues(self, target: str, now: float) -> list[records.QueueState]:
         """Per runtime that may run the target (``""``: every runtime): the waiting time and what is ahead."""
         works = self.catalogue.works_of(target) if target else ()

@@ -58,6 +58,13 @@ class RoundRobin:
         return names[turn % len(names)]
 
 
+class MinTime:
+    """S-43: the least of the queue's expectation, its error, and the task's own time there."""
+
+    def choose(self, task: TaskView, candidates: Sequence[RuntimeView], now: float) -> str | None:
+        return min(candidates, key=lambda view: (view.completion(task) + view.waiting[1], view.name)).name
+
+
 class Weighted:
     """S-18: the least expectation + weight · error; the weight between 0 and 1, higher is more cautious."""
 
@@ -109,6 +116,7 @@ BUILT_IN: Mapping[str, Callable[[], Placement]] = {
     FIFO: LeastCompletion,
     "shortest_queue": ShortestQueue,
     "round_robin": RoundRobin,
+    "min_time": MinTime,
     "weighted": Weighted,
     "probabilistic": Probabilistic,
     "random": Random,

@@ -84,7 +84,8 @@ def test_ones_own_strategy_places(install: Install) -> None:
     use_strategy(scheduler, "lastbyname")
     scheduler.enqueue_many(Options(Kind.CALL, "m:f"), new_task_ids(2), 0.0)
     assert [commit.runtime for commit in scheduler.dispatch(0.0)] == ["b"]
-    assert scheduler.planned(0.0) == {"a": 0, "b": 1}, "the second one waits for its slot there"
+    waiting = {each.runtime: each.planned for each in scheduler.queues("", 0.0)}
+    assert waiting == {"a": 0, "b": 1}, "the second one waits for its slot there"
 
 
 def test_ones_own_predictor_is_asked(install: Install) -> None:

@@ -178,3 +178,13 @@ def test_a_planned_task_that_is_cancelled_after_its_demand_changed_is_never_sent
     scheduler.remove(second, page)
     assert committed(scheduler, 0.2) == []
     scheduler.validate()
+
+
+def test_min_time_counts_the_error_of_the_queue_and_the_speed_of_the_machine() -> None:
+    scheduler = with_runtimes(RuntimeInfo("fast", slots=1, speed=4.0), RuntimeInfo("slow", slots=1))
+    scheduler.use_strategy("min_time")
+    teach(scheduler, options(), "slow", 1.0, times=100)
+    scheduler.enqueue_many(options(), new_task_ids(4), 0.0)
+    committed(scheduler, 0.0)
+    counts = {each.runtime: each.planned + each.committed + each.running for each in scheduler.queues("", 0.0)}
+    assert counts["fast"] > counts["slow"]
