@@ -163,6 +163,7 @@ SPECIAL = {
     ("File", "path"): "relative, without `..`",
     ("Options", "union"): "makes it a union: parts of it go to every runtime that matches",
     ("Options", "part"): "of which union it is a part; only the controller says so",
+    ("Options", "description"): "for people",
     ("Options", "target"): "see `kind`",
     ("Options", "kind"): "what is run",
     ("Options", "job"): "a named group of tasks; empty: none",

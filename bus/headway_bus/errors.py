@@ -4,6 +4,8 @@
 
     HeadwayError
     ├── ConfigError            the settings: which file, which key, what was expected
+    ├── BundleError            a bundle: which file, and what is wrong with it
+    │   └── PullFailed         a repository could not be pulled (has .log)
     ├── BusError               the bus or the way to it
     │   ├── NoBus              nobody answers at that address
     │   ├── ProtocolError      a peer said something that no peer may say
@@ -58,6 +60,18 @@ class Refused(BusError):
 
 class StoreError(BusError):
     """The store cannot read or write: the disk is full, the file is locked or damaged."""
+
+
+class BundleError(HeadwayError):
+    """A bundle that cannot be sent: a path that leads out of it, a link, a manifest that lies, no entry."""
+
+
+class PullFailed(BundleError):
+    """A repository could not be pulled. ``log`` is what git said."""
+
+    def __init__(self, message: str, log: str) -> None:
+        super().__init__(message)
+        self.log = log
 
 
 class PayloadError(HeadwayError):

@@ -195,6 +195,9 @@ class Options(Record, frozen=True):
     union: Union | None = None
     part: Part | None = None
     secret: bool = False  # the arguments are encrypted in the store; no blobs, nothing in a command line
+    outputs: list[str] = []  # patterns of files that a command or script leaves, which become part of its result
+    replaces: TaskId = TaskId(b"")  # of which it is a new version: that one is cancelled when this one is stored
+    description: str = ""
 
 
 class ErrorInfo(Record, frozen=True):

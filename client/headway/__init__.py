@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from headway.union import EdgeOutcome, Union, UnionResult
     from headway.waiting import as_completed, gather, wait
     from headway_bus.errors import (
+        BundleError,
         BusError,
         CannotDecode,
         CannotEncode,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         NoBus,
         PayloadError,
         ProtocolError,
+        PullFailed,
         Refused,
         StoreError,
         TaskCancelled,
@@ -64,6 +66,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "headway_bus.errors": (
+        "BundleError",
         "BusError",
         "CannotDecode",
         "CannotEncode",
@@ -72,6 +75,7 @@ _HOMES = {
         "NoBus",
         "PayloadError",
         "ProtocolError",
+        "PullFailed",
         "Refused",
         "StoreError",
         "TaskCancelled",
@@ -109,6 +113,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Batch",
+    "BundleError",
     "Bus",
     "BusError",
     "Callback",
@@ -131,6 +136,7 @@ __all__ = [
     "PayloadError",
     "Prediction",
     "ProtocolError",
+    "PullFailed",
     "QueueState",
     "Refused",
     "Requirements",

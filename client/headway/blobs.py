@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 from collections import deque
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headway_bus import messages
@@ -36,15 +37,40 @@ async def blob_of(data: bytes | memoryview) -> Blob:
     return Blob(await asyncio.to_thread(_hash, data), len(data))
 
 
+class FileSource:
+    """A file's bytes, read part by part as they are sent: one of 10 GiB never stands in memory."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self, offset: int, length: int) -> bytes:
+        with self._path.open("rb") as file:
+            file.seek(offset)
+            return file.read(length)
+
+
 async def store(connection: Connection, data: bytes) -> Blob:
     """Bring the bytes to the bus, as far as it lacks them. Raises TooLarge before anything is sent."""
+    _check_size(connection, len(data))
+    return await _store(connection, await blob_of(data), data)
+
+
+async def store_file(connection: Connection, path: Path, blob: Blob) -> Blob:
+    """The same for a file whose hash is known. Raises BusError if it was changed since."""
+    _check_size(connection, blob.size)
+    return await _store(connection, blob, FileSource(path))
+
+
+def _check_size(connection: Connection, size: int) -> None:
     limit = connection.limits.payload_limit
-    if len(data) > limit:
+    if size > limit:
         raise TooLarge(
-            f"{len(data)} bytes, the limit is {limit} ([bus] payload_limit in config.toml, or HEADWAY_BUS_PAYLOAD_LIMIT); "
+            f"{size} bytes, the limit is {limit} ([bus] payload_limit in config.toml, or HEADWAY_BUS_PAYLOAD_LIMIT); "
             "nothing was sent"
         )
-    blob = await blob_of(data)
+
+
+async def _store(connection: Connection, blob: Blob, data: bytes | FileSource) -> Blob:
     # The first part goes alone: its answer says how much of the blob is there already, all of it perhaps.
     offset = await _put(connection, blob, data, 0)
     stuck = 0
@@ -83,7 +109,7 @@ async def fetch(connection: Connection, blob: Blob) -> memoryview:
     return memoryview(buffer)
 
 
-async def _put_window(connection: Connection, blob: Blob, data: bytes, offset: int) -> int:
+async def _put_window(connection: Connection, blob: Blob, data: bytes | FileSource, offset: int) -> int:
     """Send parts from ``offset`` on, ``WINDOW`` at a time. Returns how far the bus is when it differs from what was sent."""
     part = connection.limits.blob_part
     sending: deque[tuple[int, asyncio.Task[int]]] = deque()
@@ -104,8 +130,15 @@ async def _put_window(connection: Connection, blob: Blob, data: bytes, offset: i
         await asyncio.gather(*(task for _end, task in sending), return_exceptions=True)
 
 
-async def _put(connection: Connection, blob: Blob, data: bytes, offset: int) -> int:
-    frame = memoryview(data)[offset : offset + connection.limits.blob_part]
+async def _put(connection: Connection, blob: Blob, data: bytes | FileSource, offset: int) -> int:
+    length = connection.limits.blob_part
+    frame: bytes | memoryview
+    if isinstance(data, FileSource):
+        frame = await asyncio.to_thread(data.read, offset, length)
+        if len(frame) < min(length, blob.size - offset):
+            raise BusError(f"a file of {blob.size} bytes became shorter while it was sent")
+    else:
+        frame = memoryview(data)[offset : offset + length]
     have: messages.BlobHave
     have, _ = await connection.ask(
         lambda number: messages.BlobPut(number, blob, offset), frames=[frame], timeout=PATIENCE

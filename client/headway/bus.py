@@ -8,7 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from headway.blobs import store
+from headway.blobs import store, store_file
+from headway.bundle import BundleFile, opened
 from headway.calls import Caller, Files, Target, chunks, command_extras, command_line, file_contents, script_files
 from headway.connection import ASK_PATIENCE, FLUSH_PATIENCE, Connection, within
 from headway.logs import call_back
@@ -21,6 +22,9 @@ from headway.union import Union, check_union
 from headway_bus import ids, messages
 from headway_bus.ids import TaskId
 from headway_bus.records import Blob, File, Kind, Options
+
+FILES_AT_A_TIME = 8
+"""Files of a bundle that are on their way at the same time."""
 
 MAP_UNACCEPTED = 8
 """Messages of one map that may be on their way, unaccepted; it reads its input no faster than that."""
@@ -112,6 +116,36 @@ class Bus(Questions):
         uploaded = [File(where, await store(self._connection, content)) for where, content in contents.items()]
         data = self._caller.encode_extras([str(arg) for arg in args], command_extras(params, env, cwd))
         return await self._submit(self._caller.script(name, uploaded), data)
+
+    async def bundle(
+        self,
+        source: str | Path,
+        args: Sequence[Any] = (),
+        entry: str = "",
+        commit: str = "",
+        params: Mapping[str, Any] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Task:
+        """Submit a script with all that it needs: a file, a folder, a zip, or (with ``commit``) a git repository.
+
+        ``entry``: the script among its files that is run, if the bundle does not say. What the bus has already is not sent
+        again. Raises BundleError for a bad bundle, PullFailed with what git said; see docs/bundles.md.
+        """
+        opening = opened(source, entry, commit)
+        found = await asyncio.to_thread(opening.__enter__)
+        try:
+            limits = asyncio.Semaphore(FILES_AT_A_TIME)
+
+            async def upload(file: BundleFile) -> File:
+                async with limits:
+                    blob = Blob(file.hash, file.size)
+                    return File(file.path, await store_file(self._connection, file.source, blob))
+
+            files = list(await asyncio.gather(*(upload(file) for file in found.files)))
+            data = self._caller.encode_extras([str(arg) for arg in args], command_extras(params, env, None))
+            return await self._submit(self._caller.script(found.entry, files), data)
+        finally:
+            await asyncio.to_thread(opening.__exit__, None, None, None)
 
     async def model(self, name: str, /, *args: Any, **kwargs: Any) -> Task:
         """Submit a call of a model that a runtime serves."""

@@ -147,6 +147,23 @@ class Client:
         data = self._caller.encode_extras([str(arg) for arg in args], command_extras(params, env, cwd))
         return self._submit(self._caller.script(name, uploaded), data)
 
+    def bundle(
+        self,
+        source: str | Path,
+        args: Sequence[Any] = (),
+        entry: str = "",
+        commit: str = "",
+        params: Mapping[str, Any] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> ClientTask:
+        """Submit a script with all that it needs: a file, a folder, a zip, or (with ``commit``) a git repository.
+
+        ``entry``: the script among its files that is run, if the bundle does not say. What the bus has already is not sent
+        again. Raises BundleError for a bad bundle, PullFailed with what git said; see docs/bundles.md.
+        """
+        found = self._engine.run(self._bus.bundle(source, args, entry, commit, params, env))
+        return ClientTask(found.task_id, self._engine, found.options, heeded=False)
+
     def model(self, name: str, /, *args: Any, **kwargs: Any) -> ClientTask:
         """Submit a call of a model that a runtime serves."""
         return self._submit(self._caller.other(Kind.MODEL, name), self._caller.encode(name, args, kwargs))

@@ -168,6 +168,21 @@ def _exceptions(name: str, value: object) -> list[str]:
     return names
 
 
+def _patterns(name: str, value: object) -> list[str]:
+    found = [value] if isinstance(value, str) else list(value) if isinstance(value, Iterable) else [value]
+    for each in found:
+        if not isinstance(each, str) or not each or each.startswith("/") or ".." in each.split("/"):
+            raise ValueError(f"option {name}={value!r}: expected patterns within the attempt's folder, as in 'model/*'")
+    return [str(each) for each in found]
+
+
+def _task(name: str, value: object) -> TaskId:
+    try:
+        return task_id_of(value)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"option {name}: {error}") from None
+
+
 def _selector(name: str, value: object) -> str:
     text = _text(name, value)
     try:
@@ -237,6 +252,9 @@ _DIRECT: dict[str, Check] = {
     "key": _text,
     "namespace": _text,
     "secret": _flag,
+    "outputs": _patterns,
+    "replaces": _task,
+    "description": _text,
 }
 _UNION: dict[str, tuple[str, Check]] = {
     "edges": ("edges", _selector),
@@ -310,6 +328,9 @@ class Choice:
             named = next(name for name in _UNION if name in values)
             raise ValueError(f"option {named}: it is of a union; say on which runtimes, with edges=…")
         direct = {name: values[name] for name in _DIRECT if name in values}
+        if "replaces" in direct:
+            # It begins when the old version is over, however that ends; the bus stops it as soon as this one is stored.
+            direct |= {"after": [*direct.get("after", []), direct["replaces"]], "after_end": "always"}
         return Options(
             kind,
             target,

@@ -413,6 +413,19 @@ class Audience:
         else:
             self._answer_cancel(pending)
 
+    def replace(self, new: Task, now: float) -> None:
+        """A new version is stored: the old one is stopped. The new one comes after it, and so begins when it is over."""
+        old = self.state.tasks.get(new.options.replaces)
+        if old is None or isinstance(old.state, Ended):
+            return
+        tasks = [old]
+        if old.options.union is not None:
+            tasks += self.unions.cancel(old, now)
+        to_stop = [task for task in tasks if not isinstance(task.state, Ended) and not self.life.cancel(task, now)]
+        if to_stop:
+            self.fleet.assignments.stop(to_stop, f"replaced by {short_text(new.id)}")
+            self.state.cancels.append(PendingCancel("", 0, {task.id for task in to_stop}, 0, []))
+
     def stop_again(self) -> None:
         """The word to stop may not have arrived: say it again for all that somebody still waits for."""
         tasks = self.state.tasks

@@ -55,6 +55,7 @@ def find_fault(options: Options) -> str:
         or _find_dependency_fault(options)
         or _find_meta_fault(options)
         or _find_union_fault(options)
+        or _find_bundle_fault(options)
     )
 
 
@@ -103,6 +104,19 @@ def _find_dependency_fault(options: Options) -> str:
         return f"after_count: {options.after_count!r}; expected 'all' or 'any'"
     if options.after_end not in ("success", "always"):
         return f"after_end: {options.after_end!r}; expected 'success' or 'always'"
+    return ""
+
+
+def _find_bundle_fault(options: Options) -> str:
+    if options.replaces and options.replaces not in options.after:
+        return "replaces: a new version comes after the old one; name it in after, with after_end 'always'"
+    if len(options.description) > MAX_TARGET:
+        return f"description: {len(options.description)} characters; at most {MAX_TARGET}"
+    if options.outputs and options.kind not in (Kind.SCRIPT, Kind.COMMAND):
+        return "outputs: only scripts and commands leave files; a call returns a value"
+    for pattern in options.outputs:
+        if not pattern or pattern.startswith("/") or ".." in pattern.split("/") or "\0" in pattern:
+            return f"outputs: {pattern[:80]!r} does not stay within the attempt's folder"
     return ""
 
 

@@ -269,6 +269,8 @@ class Controller:
         together = follow.together and bool(follow.ended)
         for name, accepted in follow.accepted:
             self.audience.accept(name, accepted, together)
+        for new in (task for tasks in follow.new for task in tasks if task.options.replaces):
+            self.audience.replace(new, now)
         if known:
             self._on_known(known, now)
         tasks = self.state.tasks
@@ -412,6 +414,8 @@ class Controller:
         statuses = {**statuses, **{task.task: Status.QUEUED for task in stored}}
         for task in stored:
             self.life.recovery.restore(task, now, statuses)
+        for new in [task for task in self.state.tasks.values() if task.options.replaces]:
+            self.audience.replace(new, now)  # the earlier controller may have been killed before it could
         for union, saved in (unions or {}).items():
             self.unions.restore(union, saved, statuses)
 

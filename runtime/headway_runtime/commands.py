@@ -26,6 +26,7 @@ from headway_runtime.files import MARK, WorkFolder
 from headway_runtime.keeper import Keeper
 from headway_runtime.orders import DEVICES_VARIABLE
 from headway_runtime.output import Allowance, Lines
+from headway_runtime.outputs import check_pattern, collect
 from headway_runtime.state import Attempt
 
 SHELL = "/bin/sh"
@@ -134,6 +135,7 @@ class Command:
         self._last_errors: deque[str] = deque(maxlen=LAST_LINES)
         self._streams: dict[int, _Text | _Records] = {}
         self._path = ""
+        self._ran_in = ""
         self._begun = monotonic()
         self._seconds = 0.0
         self._status = 0
@@ -161,7 +163,10 @@ class Command:
             arguments = [sys.executable, "-u", os.path.join(self._path, options.target), *args]  # noqa: PTH118
         else:
             arguments = [SHELL, "-c", options.target, SHELL, *args]
-        folder = cwd or (self._path if options.kind is Kind.SCRIPT else os.curdir)
+        for pattern in options.outputs:
+            check_pattern(pattern)
+        folder = cwd or (self._path if options.kind is Kind.SCRIPT or options.outputs else os.curdir)
+        self._ran_in = folder
         write_ends = self._open_pipes()
         environment = self._environment(base, own, params_file, write_ends[2])
         self._begun = monotonic()
@@ -296,7 +301,25 @@ class Command:
 
     def on_gone(self) -> None:
         self._read_rest()
-        self._tell(self._outcome())
+        outcome = self._outcome()
+        if outcome.end is AttemptEnd.SUCCEEDED and self.spec.options.outputs:
+            # In a thread: they may be gigabytes, and the runtime must go on beating.
+            collecting = self._loop.run_in_executor(
+                None, collect, self._ran_in, self.spec.options.outputs, self._folder
+            )
+            collecting.add_done_callback(lambda done: self._on_collected(outcome, done))
+        else:
+            self._tell(outcome)
+
+    def _on_collected(self, outcome: Ended, done: asyncio.Future[bytes | Blob]) -> None:
+        if done.cancelled():
+            return  # the runtime is closing
+        error = done.exception()
+        if error is None:
+            self._tell(msgspec.structs.replace(outcome, result=done.result()))
+        else:
+            told = ErrorInfo(Reason.ENCODE, f"its outputs cannot be kept: {error}")
+            self._tell(msgspec.structs.replace(outcome, end=AttemptEnd.FAILED, result=b"", error=told))
 
     def _read_rest(self) -> None:
         for descriptor in list(self._streams):

@@ -299,6 +299,9 @@ class Core:
         if attempt is not None:
             self.pool.free += attempt.spec.options.requirements.slots
             attempt.spec.observe(record.seconds)
+            if isinstance(record.result, Blob):
+                attempt.outcome = record
+                return [Upload(key, record.result)]
             self._endings.finish(attempt, record, None, now)
         return []
 

@@ -55,6 +55,12 @@ _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("--retention",), {"type": SECONDS, "help": "How long its record is kept after the end."}),
     (("--output-limit",), {"metavar": "SIZE", "help": "Output that is kept of each attempt, such as 1MiB."}),
     (("--meta",), {"type": PARSED_PAIR, "multiple": True, "help": "A number or word for the estimates; repeatable."}),
+    (("--description",), {"help": "What it is for, in a sentence."}),
+    (
+        ("--output", "outputs"),
+        {"multiple": True, "metavar": "PATTERN", "help": "Files to keep, as in 'model/*'; repeatable."},
+    ),
+    (("--replaces",), {"metavar": "ID", "help": "It is a new version of this task, which is stopped first."}),
     (("--edges",), {"metavar": "SELECTOR", "help": "Run it on every runtime that matches: 'region=north and camera'."}),
     (("--merge",), {"metavar": "PATH", "help": "Of a union: the function that makes one value of all of them."}),
     (("--quorum",), {"type": click.FloatRange(0, 1), "help": "Of a union: the share that is enough.  [default: 1]"}),
@@ -94,6 +100,8 @@ def chosen(bus: Client, given: dict[str, Any]) -> dict[str, Any]:
     fields = {name: value for name, value in given.items() if value is not None and value is not False and value != ()}
     if "label" in fields:
         fields["labels"] = dict(fields.pop("label"))
+    if "replaces" in fields:
+        fields["replaces"] = bus.task(fields["replaces"])
     if "merge_label" in fields:
         fields["merge_labels"] = dict(fields.pop("merge_label"))
     if "resource" in fields:

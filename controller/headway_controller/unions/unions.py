@@ -381,6 +381,7 @@ def _part_options(task: Task, number: int, edge: str) -> Options:
         idempotent=False,
         key="",
         union=None,
+        replaces=TaskId(b""),
         part=Part(task.id, number, edge),
     )
 

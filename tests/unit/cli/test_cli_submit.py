@@ -77,7 +77,7 @@ def test_a_value_that_the_library_refuses_is_a_usage_error(wrong: str) -> None:
 
 
 def test_an_option_is_described_for_every_field() -> None:
-    names = {name.removeprefix("--").replace("-", "_") for names, _ in submit._OPTIONS for name in names}
+    names = {name.removeprefix("--").replace("-", "_") for names, _ in submit._OPTIONS for name in names[-1:]}
     renamed = {
         "label": "labels",
         "merge_label": "merge_labels",

@@ -10,12 +10,13 @@ import sys
 import headway
 
 NAMES = [
-    "Batch", "Bus", "BusError", "Callback", "CannotDecode", "CannotEncode", "Client", "ClientTask", "ConfigError",
-    "ConsoleCallback", "EdgeOutcome", "ErrorInfo", "Estimate", "Executor", "HeadwayError", "JobInfo",
-    "JsonLinesCallback", "LogRecord", "NoBus", "Outcome", "PayloadError", "Prediction", "ProtocolError", "QueueState",
-    "Refused", "Requirements", "RuntimeState", "Status", "StoreError", "Task", "TaskCancelled", "TaskError",
-    "TaskExpired", "TaskFailed", "TaskInfo", "TaskLost", "TooLarge", "Union", "UnionResult", "as_completed",
-    "connect", "context", "gather", "local", "log", "metric", "params", "progress", "run_batch", "wait",
+    "Batch", "BundleError", "Bus", "BusError", "Callback", "CannotDecode", "CannotEncode", "Client", "ClientTask",
+    "ConfigError", "ConsoleCallback", "EdgeOutcome", "ErrorInfo", "Estimate", "Executor", "HeadwayError", "JobInfo",
+    "JsonLinesCallback", "LogRecord", "NoBus", "Outcome", "PayloadError", "Prediction", "ProtocolError", "PullFailed",
+    "QueueState", "Refused", "Requirements", "RuntimeState", "Status", "StoreError", "Task", "TaskCancelled",
+    "TaskError", "TaskExpired", "TaskFailed", "TaskInfo", "TaskLost", "TooLarge", "Union", "UnionResult",
+    "as_completed", "connect", "context", "gather", "local", "log", "metric", "params", "progress", "run_batch",
+    "wait",
 ]  # fmt: skip
 
 
