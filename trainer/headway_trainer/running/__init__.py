@@ -9,4 +9,5 @@
     searching  search: anything that a runtime runs as an objective
     training   train: a file of series
     report     results.json and forecasts.csv
+    pictures   report.html and the pictures of some series
 """
