@@ -52,6 +52,8 @@ def test_a_job_that_will_not_die_is_dead_when_kill_returns(shell: Shell) -> None
     assert sleepers(shell, "sleep 4") == []
     assert running.wait(PATIENCE) == 1
     assert (record_of(shell, "stubborn")["status"], text_of(shell, "other")) == ("killed", "on\n")
+    assert hyperctl(shell, "job", "logs", "-b", "b").out == "==> stubborn <==\n==> other <==\non\n"
+    assert hyperctl(shell, "job", "logs", "-b", "b", "-f").status == 2
 
 
 def test_a_disk_that_fills_in_the_middle_ends_the_run_and_the_next_goes_on(

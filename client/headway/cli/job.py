@@ -98,19 +98,33 @@ def kill(batch: str, job: str, batches_data_dir: str | None) -> int:
 
 
 @job.command(
-    epilog=epilog("headway job logs -b my_batch -j tol_1", "headway job logs -b my_batch -j tol_1 --stderr -f")
+    epilog=epilog(
+        "headway job logs -b my_batch -j tol_1",
+        "headway job logs -b my_batch -j tol_1 --stderr -f",
+        "headway job logs -b my_batch",
+    )
 )
 @batch_option
-@job_option
+@click.option(
+    "-j", "--job-name", "job", metavar="JOB", help="The job's name.  [default: all of them, one after another]"
+)
 @batches_option
 @click.option("--stderr", is_flag=True, help="Standard error instead of standard output.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job is over.")
 @log_options
-def logs(batch: str, job: str, batches_data_dir: str | None, stderr: bool, follow: bool) -> int:
-    """Print what a job has written."""
+def logs(batch: str, job: str | None, batches_data_dir: str | None, stderr: bool, follow: bool) -> int:
+    """Print what a job has written, or all jobs, each below its name."""
     folder, config = open_batch(batches_data_dir, batch)
+    stream = "stderr" if stderr else "stdout"
+    if job is None:
+        if follow:
+            raise click.UsageError("--follow goes with one job: -j JOB")
+        for name in (str(each.get("name")) for each in config["jobs"]):
+            click.echo(f"==> {name} <==")
+            _copy(folder.job_path(name) / stream, folder, name, follow=False)
+        return DONE
     job_of(config, job)
-    path = folder.job_path(job) / ("stderr" if stderr else "stdout")
+    path = folder.job_path(job) / stream
     if not path.exists() and not follow:
         raise CommandError(f"job {job} has written nothing yet: it is {folder.states([job])[job]}")
     _copy(path, folder, job, follow)

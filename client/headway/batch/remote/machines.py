@@ -35,6 +35,7 @@ class Kept:
         self._record = record
         self._means = means
         self._leaving = False
+        self._was_up = False
 
     @property
     def is_up(self) -> bool:
@@ -49,7 +50,9 @@ class Kept:
             try:
                 await session.run()
             except MachineError as error:
-                self.problem, self.refused = str(error), isinstance(error, MachineRefused)
+                self._was_up = self._was_up or session.ready.is_set()
+                # What has worked once may work again, whatever the machine says now: it may just be starting.
+                self.problem, self.refused = str(error), isinstance(error, MachineRefused) and not self._was_up
             finally:
                 watching.cancel()
                 self.session = None
