@@ -11,7 +11,7 @@ MINUTES ?= 10
 INPUTS ?= 1000000
 WORKERS ?= 2
 
-.PHONY: demo test check bench simulate chaos fuzz docs clean help
+.PHONY: demo test check bench simulate chaos fuzz lock audit docs clean help
 
 help:
 	@echo 'make demo       install into .venv and run real work on a bus of its own'
@@ -21,6 +21,7 @@ help:
 	@echo 'make simulate   simulated worlds with faults: SEEDS=1000, or SEED=7 for one of them again'
 	@echo 'make chaos      real processes killed at random: MINUTES=10, SEED=7'
 	@echo 'make fuzz       input that no correct peer sends: INPUTS=1000000'
+	@echo 'make lock       requirements.lock anew, with hashes (needs uv); make audit: look its versions up (needs pip-audit)'
 	@echo 'make docs       write docs/cli.md anew from the commands'
 	@echo 'make clean      remove .venv and what tools have left'
 
@@ -47,6 +48,13 @@ chaos: $(STAMP)
 
 fuzz: $(STAMP)
 	@$(BIN)/python -m tests.property.fuzz --inputs $(INPUTS)
+
+lock:
+	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --quiet --extra qr --extra secret \
+	    --extra yaml --custom-compile-command 'make lock' pyproject.toml -o requirements.lock
+
+audit:
+	@pip-audit --requirement requirements.lock --require-hashes --disable-pip
 
 docs: $(STAMP)
 	@$(BIN)/python -m headway.cli.reference > docs/cli.md

@@ -68,7 +68,9 @@ def limits() -> str:
          controller["max_tasks_per_namespace"], "submissions.denied.limit"),
         ("bytes of arguments of a namespace's unfinished tasks", "controller.max_bytes_per_namespace",
          controller["max_bytes_per_namespace"], "submissions.denied.limit"),
-        ("log records kept of a task", "controller.logs_per_task", controller["logs_per_task"], ""),
+        ("log records kept of a task", "controller.logs_per_task", controller["logs_per_task"], "logs.dropped"),
+        ("log records kept of a task in a second", "controller.logs_per_second", controller["logs_per_second"],
+         "logs.dropped"),
     ]  # fmt: skip
     lines = ["| What | Setting | Default | Counter |", "|---|---|---|---|"]
     for what, setting, value, counter in rows:

@@ -131,10 +131,9 @@ class Broker:
             who = authorized.get(peer.key)
             if who is not None and is_still(who, peer.name.decode(), peer.role, peer.scope):
                 continue
-            self.state.counters["peers.revoked"] += 1
             # Not greeted any more: it says hello, and hears then that there is no place for it.
             out += self._reject(peer.route, Code.NOT_GREETED, "its key was revoked, has expired, or means another now")
-            out += self._remove(peer, "gone")
+            out += self._remove(peer, "revoked")
         return out
 
     def on_unreachable(self, route: bytes, now: float) -> list[Deliver]:

@@ -87,6 +87,7 @@ class Controller(Table, frozen=True):
     state: str = ""
     retention: Span = 30 * 86400.0
     logs_per_task: Annotated[int, Meta(ge=0, le=100_000_000)] = 10_000
+    logs_per_second: Annotated[int, Meta(ge=0, le=100_000_000)] = 1_000
     strategy: Annotated[str, Meta(min_length=1, max_length=128)] = "headway_completion"
     predictor: Annotated[str, Meta(min_length=1, max_length=128)] = "learned"
     lookup_table: str = ""

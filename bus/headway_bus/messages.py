@@ -149,7 +149,8 @@ class Undeliverable(Message, frozen=True):
 
 
 class PeerChanged(Message, frozen=True):
-    """To the controller: a peer came (``state`` "up"), left ("bye"), or fell silent or was cut ("gone")."""
+    """To the controller: a peer came (``state`` "up"), left ("bye"), fell silent or was cut ("gone"), or may not come any
+    more ("revoked")."""
 
     name: str
     role: str

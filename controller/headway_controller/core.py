@@ -246,6 +246,8 @@ class Controller:
         if role in RUNTIME_ROLES:
             if how == "bye":
                 self.fleet.on_bye(name, now)
+            elif how == "revoked":
+                self.fleet.on_revoked(name, now)
             elif how == "gone":
                 self.fleet.on_gone(name, now)
         else:

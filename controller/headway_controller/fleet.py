@@ -215,6 +215,12 @@ class Fleet:
             self.scheduler.drain(name, True)
             self.turn.note("info", "runtime cut off", runtime=name, holds=len(runtime.held))
 
+    def on_revoked(self, name: str, now: float) -> None:
+        """Its key was revoked or has expired: it will not be back, so nobody waits for its lease to run out."""
+        runtime = self.state.runtimes.get(name)
+        if runtime is not None and runtime.state != "offline":
+            self._lose(runtime, now, "its key was revoked, or has expired")
+
     def on_bye(self, name: str, now: float) -> None:
         """The runtime left on purpose. What it still had, it has given up."""
         runtime = self.state.runtimes.get(name)

@@ -15,6 +15,7 @@ from headway_bus.records import Ended as AttemptEnded
 from headway_controller.checks import sound_report
 from headway_controller.copies import Copies, is_copy
 from headway_controller.life import Life
+from headway_controller.log_rate import LogRate
 from headway_controller.placement import Scheduler
 from headway_controller.state import (
     NOT_GIVEN_OUT,
@@ -58,6 +59,7 @@ class Reports:
         self._successes = Successes(state, turn, scheduler, life)
         self.settle_batches = SETTLE_BATCHES
         self.logs_per_task = 10_000
+        self.log_rate = LogRate()
         """Records kept of a task; what is beyond is counted and dropped."""
 
     def on_report(self, name: str, message: Report, frames: Sequence[Bytes], now: float) -> None:
@@ -94,7 +96,7 @@ class Reports:
             for ended in others:
                 self._on_ended(runtime, ended, frames, now)
         if message.logs or message.dropped:
-            self._on_logs(name, message.logs, {TaskId(task): count for task, count in message.dropped.items()})
+            self._on_logs(name, message.logs, {TaskId(task): count for task, count in message.dropped.items()}, now)
         if frames:
             runtime.settled_bytes += sum(map(len, frames))
         self.turn.due.settled.setdefault((name, runtime.instance), []).append(message.batch)
@@ -199,7 +201,7 @@ class Reports:
                 task.started = now - ended.age - ended.seconds + self.life.wall_offset
         self.life.on_attempt_ended(task, ended, unpack_value(ended.result, frames), now)
 
-    def _on_logs(self, name: str, records: list[LogRecord], dropped: dict[TaskId, int]) -> None:
+    def _on_logs(self, name: str, records: list[LogRecord], dropped: dict[TaskId, int], now: float) -> None:
         kept: list[LogRecord] = []
         by_topic: dict[str, list[LogRecord]] = {}
         for record in records:
@@ -210,7 +212,7 @@ class Reports:
                     continue
                 if record.stream == "progress":
                     _note_progress(task, record)
-                if task.logged >= self.logs_per_task:
+                if task.logged >= self.logs_per_task or self.log_rate.exceeded(record.task, now):
                     dropped[record.task] = dropped.get(record.task, 0) + 1
                     continue
                 task.logged += 1

@@ -73,6 +73,7 @@ class ControllerService:
         payload_limit: int = 1 << 30,
         fifo_queues: Sequence[str] = (),
         logs_per_task: int = 10_000,
+        logs_per_second: int = 0,
         speculation: float = 0.05,
         strategy: str = "",
         predictor: str = "",
@@ -97,6 +98,7 @@ class ControllerService:
             seed=int.from_bytes(self.instance, "big"),
         )
         self.core.reports.logs_per_task = logs_per_task
+        self.core.reports.log_rate.rate = float(logs_per_second)
         self.core.audience.can_seal = durability == "memory" or can_seal()
         self.core.scheduler.backlog.shares.weights.update(namespace_weights or {})
         self.core.copies.share = speculation
@@ -142,6 +144,7 @@ class ControllerService:
             payload_limit=bus.payload_limit,
             fifo_queues=own.fifo_queues,
             logs_per_task=own.logs_per_task,
+            logs_per_second=own.logs_per_second,
             speculation=own.speculation,
             strategy=own.strategy,
             predictor=own.predictor,

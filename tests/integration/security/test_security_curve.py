@@ -215,7 +215,7 @@ def test_a_revoked_peer_is_cut_off_within_a_second(bus: Bus) -> None:
         peer.hello("runtime")
         witness.hello("client")
         keyring.revoke("gpu")
-        while (changed := brain.next(m.PeerChanged)) != m.PeerChanged("gpu", "runtime", b"instance", "gone"):
+        while (changed := brain.next(m.PeerChanged)) != m.PeerChanged("gpu", "runtime", b"instance", "revoked"):
             assert changed.state == "up"
         assert peer.next(m.Rejected).code == Code.NOT_GREETED
         peer.say(BROKER, hello_of(key))

@@ -238,3 +238,21 @@ def test_a_runtime_has_the_labels_of_its_key(tenants: Tenants) -> None:
     assert taken == task
     (state,) = tenants.bob.ask(m.AskRuntimes, m.RuntimePage).runtimes
     assert state.info.labels == {"zone": "lab"}
+
+
+def test_what_a_revoked_runtime_had_is_given_to_another_at_once(tenants: Tenants) -> None:
+    """Not when its lease has run out: the heartbeat of this bus is a minute."""
+    key = tenants.keyring.new("second", "runtime")
+    until_known(tenants.hub, key)
+    (task,) = tenants.bob.submit()
+    ((_, first),) = tenants.runtime.take()
+    tenants.runtime.start(task)
+    with PlainRuntime(tenants.hub.url, "second", 1.0, prepare_with(key)) as second:
+        tenants.keyring.revoke("gpu")
+        ((taken, attempt),) = second.take()
+        assert taken == task and attempt == first + 1
+        second.start(task)
+        second.end(task, result=b"second")
+        assert tenants.bob.ends(1)[task].result == b"second"
+    found = tenants.admin.ask(lambda n: m.AskTask(n, text_of(task)), m.TaskFound).task
+    assert any("revoked" in step.reason for step in found.story)

@@ -156,7 +156,9 @@ def test_nonsense_from_others_neither_breaks_the_core_nor_an_honest_clients_task
     for _ in range(60):
         source = villain.dice.choice(VILLAINS)
         if villain.dice.random() < 0.1:
-            bench.tell("", m.PeerChanged(source, "runtime", b"x", villain.dice.choice(["up", "gone", "bye"])))
+            bench.tell(
+                "", m.PeerChanged(source, "runtime", b"x", villain.dice.choice(["up", "gone", "bye", "revoked"]))
+            )
         elif villain.dice.random() < 0.1:
             bench.tell("", m.Undeliverable(source, "assign", Code.UNKNOWN_TARGET))
         else:

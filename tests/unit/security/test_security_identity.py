@@ -143,7 +143,7 @@ def test_a_revoked_peer_is_cut_off_and_the_controller_is_told() -> None:
     out = hub.broker.on_authorized({"K-gpu": PEERS["K-gpu"]}, hub.now)
     headers = {each.route: [e.header for e in out if e.route == each.route] for each in out}
     assert [type(each) for each in headers[b"\0K-alice"]] == [m.Rejected]
-    assert m.PeerChanged("alice", "client", b"\0K-alice", "gone") in headers[b"\xffcontroller"]
+    assert m.PeerChanged("alice", "client", b"\0K-alice", "revoked") in headers[b"\xffcontroller"]
     assert m.TopicsChanged([], ["\0tasks"]) in headers[b"\xffcontroller"]
     assert set(hub.broker.state.by_name) == {b"controller", b"gpu"}
     assert hub.broker.state.counters["peers.revoked"] == 1

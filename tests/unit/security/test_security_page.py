@@ -48,3 +48,12 @@ def test_every_counter_that_is_named_is_counted() -> None:
         assert f'"{counter}"' in code or f'f"{stem}.{{' in code, counter
         if f'"{counter}"' not in code and not counter.endswith("-per-second"):
             assert f'"{counter.rpartition(".")[2]}"' in code, counter
+
+
+def test_every_line_of_what_holds_names_its_test() -> None:
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    table = text.split("## Line by line", 1)[1].split("\n## ", 1)[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 45
+    for row in rows:
+        assert re.search(r"\| `test_\w+`", row), f"this line names no test: {row}"
