@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from headway.client import Client
     from headway.client_task import ClientTask
     from headway.executor import Executor
-    from headway.in_task import context, log, metric, params, progress
+    from headway.in_task import context, deployed, log, metric, params, progress
     from headway.private_bus import local
     from headway.task import Prediction, Task
     from headway.union import EdgeOutcome, Union, UnionResult
@@ -100,7 +100,7 @@ _HOMES = {
     "headway.bus": ("Bus", "connect"),
     "headway.client": ("Client",),
     "headway.client_task": ("ClientTask",),
-    "headway.in_task": ("context", "log", "metric", "params", "progress"),
+    "headway.in_task": ("context", "deployed", "log", "metric", "params", "progress"),
     "headway.batch.batch": ("Batch", "run_batch"),
     "headway.batch.callbacks": ("Callback", "ConsoleCallback", "JsonLinesCallback"),
     "headway.executor": ("Executor",),
@@ -156,6 +156,7 @@ __all__ = [
     "as_completed",
     "connect",
     "context",
+    "deployed",
     "gather",
     "local",
     "log",

@@ -20,8 +20,9 @@ from headway.questions import Questions
 from headway.task import Prediction, Task
 from headway.union import Union, check_union
 from headway_bus import ids, messages
+from headway_bus.errors import Refused
 from headway_bus.ids import TaskId
-from headway_bus.records import Blob, File, Kind, Options
+from headway_bus.records import Blob, Code, File, Kind, Options
 
 FILES_AT_A_TIME = 8
 """Files of a bundle that are on their way at the same time."""
@@ -174,6 +175,21 @@ class Bus(Questions):
         record = caller.call(target)
         check_union(record)
         return Union(await self._submit(record, caller.encode(target, args, kwargs)))
+
+    async def deploy(self, content: bytes, name: str, to: str, *, deadline: float | None = None) -> Union:
+        """Bring a file to every runtime that the selector ``to`` matches; ``headway.deployed(name)`` is its path there.
+
+        A union whose values say ``path``, ``size`` and ``hash``; those that are away get it when they are back.
+        """
+        chosen = self.options(edges=to, **({} if deadline is None else {"deadline": deadline}))
+        return await chosen.union("headway_bus.deployed:place", name, content)
+
+    async def union_of(self, which: str | bytes, *, timeout: float | None = ASK_PATIENCE) -> Union:
+        """A union by its id, the beginning of its id, or its key. Raises Refused if there is none, or it is no union."""
+        task = await self.task(which, timeout=timeout)
+        if task.options.union is None:
+            raise Refused(Code.INVALID, f"{task!r} is no union: it runs on one runtime")
+        return Union(task)
 
     async def map(self, target: Target, /, *iterables: Iterable[Any], chunksize: int | None = None) -> list[Task]:
         """Submit ``target(*row)`` for each row of the zipped iterables; the tasks in their order, when all are stored.

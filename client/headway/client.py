@@ -21,7 +21,7 @@ from headway.places import find_place
 from headway.questions import CHANGE_PATIENCE
 from headway.subscription import Subscription
 from headway.task import Prediction
-from headway.union import check_union
+from headway.union import Union, check_union
 from headway_bus import ids, messages
 from headway_bus.records import Blob, File, JobInfo, Kind, Options, QueueState, RuntimeState, TaskInfo
 
@@ -190,6 +190,21 @@ class Client:
         record = caller.call(target)
         check_union(record)
         return ClientUnion(self._submit(record, caller.encode(target, args, kwargs)), self._engine)
+
+    def deploy(self, content: bytes, name: str, to: str, *, deadline: float | None = None) -> ClientUnion:
+        """Bring a file to every runtime that the selector ``to`` matches; ``headway.deployed(name)`` is its path there.
+
+        A union whose values say ``path``, ``size`` and ``hash``; those that are away get it when they are back.
+        """
+        return self._union(self._engine.run(self._bus.deploy(content, name, to, deadline=deadline)))
+
+    def union_of(self, which: str | bytes, *, timeout: float | None = ASK_PATIENCE) -> ClientUnion:
+        """A union by its id, the beginning of its id, or its key. Raises Refused if there is none, or it is no union."""
+        return self._union(self._engine.run(self._bus.union_of(which, timeout=timeout)))
+
+    def _union(self, found: Union) -> ClientUnion:
+        task = ClientTask(found.task.task_id, self._engine, found.task.options, found.task.status, heeded=False)
+        return ClientUnion(task, self._engine)
 
     def map(self, target: Target, /, *iterables: Iterable[Any], chunksize: int | None = None) -> list[ClientTask]:
         """Submit ``target(*row)`` for each row of the zipped iterables; the tasks in their order, when all are stored.

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from headway_bus.deployed import path_of
 from headway_bus.task_context import current as context
 from headway_bus.task_context import log, metric, progress
 
-__all__ = ["context", "log", "metric", "params", "progress"]
+__all__ = ["context", "deployed", "log", "metric", "params", "progress"]
+
+
+def deployed(name: str) -> Path:
+    """Where a file lies that was brought to this machine with ``headway deploy``. Raises ValueError for no such name."""
+    return path_of(name)
 
 
 def params() -> Mapping[str, Any]:

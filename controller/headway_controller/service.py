@@ -30,12 +30,10 @@ from headway_controller.effects import Effect, Join, Note, ReadOutcomes, Send, T
 from headway_controller.estimates import LearnedPredictor
 from headway_controller.extensions import use_predictor, use_strategy
 from headway_controller.placement import Scheduler, Waits
-from headway_controller.state import Value
 from headway_controller.store import Receipt, SaveState, StoredTask, open_store
 from headway_controller.store.sealing import can_seal
 from headway_controller.unions import Unions
-from headway_controller.unions.joining import join
-from headway_controller.unions.unions import state_key
+from headway_controller.unions.joining import answer, load_unions
 from headway_controller.usage import Quotas
 from headway_controller.verbs import Verbs
 from headway_controller.views import outcome_of_stored
@@ -160,7 +158,7 @@ class ControllerService:
         pages = await self.read(lambda: list(self.store.load_unfinished()))
         found = [task for page in pages for task in page]
         parents = {parent for task in found for parent in task.options.after}
-        unions = await self.read(self._load_unions, found)
+        unions = await self.read(load_unions, self.store, found)
         parents |= {part for saved in unions.values() for part in Unions.parts_in(saved)}
         statuses = self._find_statuses(parents)
         core.life.remember(statuses)
@@ -358,15 +356,8 @@ class ControllerService:
         self._finish()
 
     async def _join(self, wanted: Join) -> None:
-        payload: Value = b""
-        count, error = 0, ""
-        try:
-            payload, count = await self.read(
-                join, self.store, wanted.call, wanted.sources, wanted.is_divisible, self.core.audience.payload_limit
-            )
-        except HeadwayError as failed:
-            error = str(failed)
-        self.core.on_joined(wanted, payload, count, error, self.now())
+        found = await self.read(answer, self.store, wanted, self.core.audience.payload_limit)
+        self.core.on_joined(wanted, *found, self.now())
         self._finish()
 
     def _find_statuses(self, tasks: Sequence[TaskId] | set[TaskId]) -> dict[TaskId, Status]:
@@ -488,12 +479,6 @@ class ControllerService:
             self._finish()
         await self.read(self.store.sweep_blobs, now - BLOB_AGE)
         self._save_learned()
-
-    def _load_unions(self, unfinished: Sequence[StoredTask]) -> dict[TaskId, bytes]:
-        """How far an earlier controller was with its unions."""
-        unions = [task.task for task in unfinished if task.options.union is not None]
-        found = {union: self.store.load_state(state_key(union)) for union in unions}
-        return {union: saved for union, saved in found.items() if saved is not None}
 
     def _load_roster(self) -> list[str]:
         """The runtimes that an earlier controller had."""

@@ -120,7 +120,7 @@ def chosen(bus: Client, given: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _as_usage() -> Iterator[None]:
+def as_usage() -> Iterator[None]:
     """What the library finds wrong with a value that was typed is a wrong command line, not a failure of the bus."""
     try:
         yield
@@ -160,9 +160,9 @@ def submit(
     TARGET is an import path such as statistics:fmean. Each ARG that is JSON is passed as that value, any other as
     text: 3 is a number, '"3"' and three are text. Prints the task's id, or with --wait its result.
     """
-    ending = _take_ending(given)
+    ending = take_ending(given)
     keywords = dict(zip([name for name, _ in kw], _values(tuple(text for _, text in kw), as_text), strict=True))
-    with _as_usage():
+    with as_usage():
         task = bus.options(**chosen(bus, given)).submit(target, *_values(arguments, as_text), **keywords)
     return finish(task, **ending)
 
@@ -193,8 +193,8 @@ def run_command(
 
     The whole line goes to the runtime's shell, so quote it. Prints the task's id, or with --wait what the line prints.
     """
-    ending = _take_ending(given)
-    with _as_usage():
+    ending = take_ending(given)
+    with as_usage():
         task = bus.options(**chosen(bus, given)).command(line, params=dict(params), env=dict(env), cwd=cwd)
     return finish(task, is_process=True, **ending)
 
@@ -224,13 +224,14 @@ def script(bus: Client, path: Path, arguments: tuple[str, ...], files: tuple[Pat
 
     Arguments of the script that begin with - go after --. Prints the task's id, or with --wait what it prints.
     """
-    ending = _take_ending(given)
-    with _as_usage():
+    ending = take_ending(given)
+    with as_usage():
         task = bus.options(**chosen(bus, given)).script(path, args=list(arguments), files=list(files))
     return finish(task, is_process=True, **ending)
 
 
-def _take_ending(given: dict[str, Any]) -> dict[str, Any]:
+def take_ending(given: dict[str, Any]) -> dict[str, Any]:
+    """The options of ``end_options``, taken out of what was typed."""
     return {
         "wait": given.pop("wait"),
         "follow": given.pop("follow"),
@@ -245,7 +246,7 @@ def _take_ending(given: dict[str, Any]) -> dict[str, Any]:
 @on_bus
 def estimate(bus: Client, target: str, as_json: bool, **given: Any) -> None:
     """Ask when a task would start, without submitting it."""
-    with _as_usage():
+    with as_usage():
         found = bus.options(**chosen(bus, given)).estimate(target)
     if as_json:
         print_json({"runtime": found.runtime, "starts": plain(found.starts), "ends": plain(found.ends)})

@@ -31,6 +31,12 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
         Verb("submit", "headway.cli.submit:submit", "Run a Python callable as a task."),
         Verb("run-command", "headway.cli.submit:run_command", "Run a shell command line as a task."),
         Verb("script", "headway.cli.submit:script", "Run a Python script, uploaded with its files, as a task."),
+        Verb(
+            "bundle",
+            "headway.cli.bundles:bundle",
+            "Run a script with all that it needs: a file, a folder, a zip or a git repository.",
+        ),
+        Verb("deploy", "headway.cli.bundles:deploy", "Bring a file that a task left to every runtime that matches."),
         Verb("estimate", "headway.cli.submit:estimate", "Ask when a task would start, without submitting it."),
     ),
     "Batches": (
@@ -48,6 +54,8 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
         Verb("ps", "headway.cli.listing:ps", "List tasks, newest first."),
         Verb("show", "headway.cli.one:show", "Show everything about one task, with its story."),
         Verb("logs", "headway.cli.one:logs", "Print a task's output."),
+        Verb("outputs", "headway.cli.bundles:outputs", "List the files that a task left, or write them into a folder."),
+        Verb("union", "headway.cli.union:union", "Show a union: its edges, its rounds, who is missing."),
         Verb("explain", "headway.cli.one:explain", "Say why a task is where it is, and what it waits for."),
         Verb("jobs", "headway.cli.listing:jobs", "List jobs and how far they are."),
         Verb("runtimes", "headway.cli.machines:runtimes", "List the runtimes and what they do."),

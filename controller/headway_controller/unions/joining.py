@@ -11,8 +11,10 @@ from headway_bus.errors import HeadwayError
 from headway_bus.ids import TaskId, short_text
 from headway_bus.payload_joints import list_call, replace_first
 from headway_bus.records import Blob
+from headway_controller.effects import Join
 from headway_controller.state import Bytes, Value
-from headway_controller.store import Store
+from headway_controller.store import Store, StoredTask
+from headway_controller.unions.unions import state_key
 from headway_controller.values import INLINE_BYTES, size_of
 
 MERGE_BYTES = 64 * 1024 * 1024
@@ -47,6 +49,21 @@ def join(
     payload = list_call(values) if call is None else replace_first(_bytes_of(store, call), values[0])
     # One blob instead of a copy in every row: a thousand edges get the same.
     return (store.blobs.put_value(payload) if len(payload) > INLINE_BYTES else payload), len(values)
+
+
+def answer(store: Store, wanted: Join, limit: int) -> tuple[Value, int, str]:
+    """The same for the effect, with an error as text: what ``on_joined`` takes."""
+    try:
+        return *join(store, wanted.call, wanted.sources, wanted.is_divisible, limit), ""
+    except HeadwayError as error:
+        return b"", 0, str(error)
+
+
+def load_unions(store: Store, unfinished: Sequence[StoredTask]) -> dict[TaskId, bytes]:
+    """How far an earlier controller was with its unions."""
+    unions = [task.task for task in unfinished if task.options.union is not None]
+    found = {union: store.load_state(state_key(union)) for union in unions}
+    return {union: saved for union, saved in found.items() if saved is not None}
 
 
 def _bytes_of(store: Store, value: Value) -> Bytes:

@@ -15,7 +15,7 @@ NAMES = [
     "JsonLinesCallback", "LogRecord", "NoBus", "Outcome", "PayloadError", "Prediction", "ProtocolError", "PullFailed",
     "QueueState", "Refused", "Requirements", "RuntimeState", "Status", "StoreError", "Task", "TaskCancelled",
     "TaskError", "TaskExpired", "TaskFailed", "TaskInfo", "TaskLost", "TooLarge", "Union", "UnionResult",
-    "as_completed", "connect", "context", "gather", "local", "log", "metric", "params", "progress", "run_batch",
+    "as_completed", "connect", "context", "deployed", "gather", "local", "log", "metric", "params", "progress", "run_batch",
     "wait",
 ]  # fmt: skip
 

@@ -1,0 +1,70 @@
+"""Which files of an attempt's folder become part of its result, and in what form."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from headway_bus import payloads
+from headway_bus.records import Blob
+from headway_runtime.files import WorkFolder
+from headway_runtime.outputs import INLINE_BYTES, collect
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> WorkFolder:
+    folder = WorkFolder(tmp_path / "work")
+    folder.blobs.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    home = tmp_path / "attempt"
+    (home / "model" / "deep").mkdir(parents=True)
+    (home / "model" / "w.txt").write_bytes(b"42")
+    (home / "model" / "deep" / "x").write_bytes(b"")
+    (home / "notes.txt").write_bytes(b"n")
+    return home
+
+
+def outputs(home: Path, work: WorkFolder, *patterns: str) -> dict[str, bytes]:
+    found = collect(str(home), patterns, work)
+    data = work.blob_path(found).read_bytes() if isinstance(found, Blob) else found
+    value = payloads.decode(data)
+    assert value["exit_code"] == 0
+    result: dict[str, bytes] = value["outputs"]
+    return result
+
+
+def test_files_that_match_and_folders_whole(home: Path, work: WorkFolder) -> None:
+    assert outputs(home, work, "*.txt") == {"notes.txt": b"n"}
+    assert outputs(home, work, "model") == {"model/w.txt": b"42", "model/deep/x": b""}
+    assert outputs(home, work, "model/*", "notes.txt") == {"model/w.txt": b"42", "model/deep/x": b"", "notes.txt": b"n"}
+    assert outputs(home, work, "nothing/*") == {}
+
+
+def test_links_are_passed_over_wherever_they_stand(home: Path, work: WorkFolder, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "secret").write_text("s")
+    (home / "model" / "link").symlink_to(tmp_path / "outside" / "secret")
+    (home / "folder").symlink_to(tmp_path / "outside")
+    os.mkfifo(home / "model" / "pipe")
+    assert outputs(home, work, "model/*", "folder", "folder/*") == {"model/w.txt": b"42", "model/deep/x": b""}
+
+
+def test_a_large_one_is_written_and_named_by_its_hash(home: Path, work: WorkFolder) -> None:
+    large = os.urandom(INLINE_BYTES + 1)
+    (home / "large.bin").write_bytes(large)
+    found = collect(str(home), ["*.bin"], work)
+    assert isinstance(found, Blob) and work.has_blob(found)
+    assert outputs(home, work, "*.bin", "*.txt") == {"large.bin": large, "notes.txt": b"n"}
+    assert not list(work.blobs.glob("*.part"))
+
+
+@pytest.mark.parametrize("pattern", ["", "/etc/*", "../*", "a/../../b"])
+def test_patterns_that_lead_out_are_refused(home: Path, work: WorkFolder, pattern: str) -> None:
+    with pytest.raises(ValueError, match="does not stay within"):
+        collect(str(home), [pattern], work)
