@@ -49,6 +49,15 @@ def left_on(made: Machine) -> list[Any]:
     return [*files, *processes]
 
 
+def wait_for_text(path: Path, text: str) -> None:
+    pause = threading.Event()
+    for _ in range(PATIENCE * 20):
+        if path.exists() and path.read_text() == text:
+            return
+        pause.wait(0.05)
+    raise AssertionError(f"{path} has not got to {text!r}")
+
+
 def is_of(process: psutil.Process, made: Machine) -> bool:
     with suppress(psutil.Error):
         return process.environ().get("TEST_MACHINE") == str(made.home) and process.status() != psutil.STATUS_ZOMBIE
@@ -123,6 +132,7 @@ def test_two_machines_share_the_jobs_and_one_that_goes_away_gives_its_own_to_the
     running = begun(shell, write_batch(shell, *jobs, backend=remote(one, two)))
     for name in ("a", "b"):
         wait_for_file(tmp_path / f"{name}-" / "started")
+        wait_for_text(shell.home / "data" / "b" / name / "stdout", "begun\n")  # it comes back while the job runs
     homes = {name: (tmp_path / name).read_text().strip() for name in ("a", "b")}
     assert len(set(homes.values())) == 2
     gone = next(made for made in (one, two) if str(made.home) == homes["a"])
