@@ -88,11 +88,11 @@ def validate(
     cuts = rolling_folds(len(y), horizon, folds, kind.shortest)
     if not cuts:
         raise SeriesRefused("too-short", f"{len(y)} points are too few to validate {model}")
-    found, scores = [], []
+    fitted, found, scores = kind(**params), [], []
     for cut, end in cuts:
         known = None if features is None else features[:cut]
         ahead = None if features is None else np.repeat(features[cut - 1 : cut], end - cut, axis=0)
-        predicted = kind(**params).fit(y[:cut], known).predict(end - cut, ahead)
+        predicted = fitted.fit(y[:cut], known).predict(end - cut, ahead)
         _must_be_finite(model, predicted)
         found.append(Fold(cut, predicted.tolist()))
         scores.append(metrics.evaluate(names, y[cut:end], predicted, y[:cut], season))

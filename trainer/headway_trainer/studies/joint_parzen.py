@@ -150,9 +150,11 @@ class JointParzenEngine:
         self._axes = sorted((axis for axis in self._asked if not axis.single), key=lambda axis: axis.label)
         self._raws: dict[int, Raw] = {}
         self._losses: dict[int, float] = {}
+        self._random = Random()
 
     def suggest(self, number: int, seed: int) -> Raw:
-        random = Random(seed)
+        random = self._random
+        random.seed(seed)  # the same draws as those of a new one, which would first ask the system for another seed
         if len(self._losses) < STARTUP:
             raw = {axis.label: axis.draw(random) for axis in self._asked}
         else:
