@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEMO_STAMP := $(VENV)/.installed-for-the-demo
+comma := ,
 
 SEEDS ?= 1000
 MINUTES ?= 10
@@ -25,7 +27,7 @@ help:
 	@echo 'make docs       write docs/cli.md anew from the commands'
 	@echo 'make clean      remove .venv and what tools have left'
 
-demo: $(STAMP)
+demo: $(DEMO_STAMP)
 	@$(BIN)/headway demo
 
 test: $(STAMP)
@@ -63,13 +65,21 @@ clean:
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamp is made last, so that an interrupted installation is begun anew and a finished one costs nothing.
-$(STAMP): pyproject.toml
+# A stamp is made last, so that an interrupted installation is begun anew and a finished one costs nothing. What the demo needs
+# is there in seconds; what the tests need (every extra, and the tools) is many times as much.
+define install
 	@command -v $(PYTHON) >/dev/null 2>&1 || { echo 'headway: there is no $(PYTHON) here. Install Python 3.11 or newer (Debian, Ubuntu: sudo apt install python3 python3-venv), or name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3'; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "headway: $(PYTHON) is $$($(PYTHON) -V 2>&1); Python 3.11 or newer is needed. If another one is installed, name it: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo 'headway: $(PYTHON) has no venv module. On Debian and Ubuntu: sudo apt install python3-venv'; exit 1; }
-	@echo 'headway: making $(VENV)'
-	@test -x $(BIN)/python && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@echo 'headway: installing into $(VENV) (about a minute, once)'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -e '.[all,dev]'
+	@test -x $(BIN)/python && $(BIN)/python -m pip --version >/dev/null 2>&1 || { echo 'headway: making $(VENV)'; $(PYTHON) -m venv --clear $(VENV); }
+	@echo 'headway: installing into $(VENV) ($(2), once)'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -e '.[$(1)]'
+endef
+
+$(DEMO_STAMP): pyproject.toml
+	$(call install,demo,some seconds)
 	@touch $@
+
+$(STAMP): pyproject.toml
+	$(call install,all$(comma)dev,a minute or two)
+	@touch $@ $(DEMO_STAMP)
