@@ -47,6 +47,7 @@ simulate: $(STAMP)
 
 chaos: $(STAMP)
 	@$(BIN)/python -m tests.fault.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.fault.edge_chaos $(if $(SEED),--seed $(SEED))
 
 fuzz: $(STAMP)
 	@$(BIN)/python -m tests.property.fuzz --inputs $(INPUTS)

@@ -124,6 +124,7 @@ MESSAGES: list[m.Message] = [
         {OTHER: 12},
     ),
     m.RuntimeLeaving("asked to stop"),
+    m.Packed("zstd", 2_048),
 ]
 """One of each; fields that are left at their defaults are on the wire all the same."""
 

@@ -44,6 +44,9 @@ from headway_bus.records import Code
 SILENT_HEARTBEATS = 3
 """Heartbeats without a word after which a peer is taken for gone."""
 
+MOST_HEARTBEAT = 3_600.0
+"""Seconds between signs of life that an edge may ask for."""
+
 NAME = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_TOPIC_CHARACTERS = 200
 
@@ -153,8 +156,11 @@ class Broker:
 
     def on_tick(self, now: float) -> list[Deliver]:
         """Look for peers that have fallen silent. Call about once per heartbeat."""
-        limit = now - self.heartbeat * SILENT_HEARTBEATS
-        silent = [peer for peer in self.state.by_route.values() if peer.heard < limit and not self._is_local(peer)]
+        silent = [
+            peer
+            for peer in self.state.by_route.values()
+            if peer.heard < now - (peer.heartbeat or self.heartbeat) * SILENT_HEARTBEATS and not self._is_local(peer)
+        ]
         out: list[Deliver] = []
         for peer in silent:
             self.state.counters["peers.silent"] += 1
@@ -282,6 +288,8 @@ class Broker:
             return self._reject(route, Code.LIMIT, f"{self.max_peers} peers are connected (setting broker.max_peers)")
         rights = rights_of(role, has_key=self.authorized is not None)
         peer = Peer(name, role, route, hello.instance, now, now, hello.software[:100], rights, key, scope)
+        if role == "edge" and self.heartbeat < hello.heartbeat <= MOST_HEARTBEAT:
+            peer.heartbeat = hello.heartbeat  # each sign of life costs an edge money
         if role != "controller":  # it answers everybody
             limits = self.limits
             peer.allowance = allowance(limits.messages_per_second, limits.bytes_per_second, now, self.max_message)
@@ -323,9 +331,8 @@ class Broker:
         controller = self.state.controller.instance if self.state.controller is not None else b""
         name = peer.name.decode()
         namespace = peer.scope[0] if peer.scope else ""
-        return Welcome(
-            PROTOCOL_VERSION, name, self.state.instance, self.heartbeat, self.max_message, controller, namespace
-        )
+        heartbeat = peer.heartbeat or self.heartbeat
+        return Welcome(PROTOCOL_VERSION, name, self.state.instance, heartbeat, self.max_message, controller, namespace)
 
     def _remove(self, peer: Peer, how: str) -> list[Deliver]:
         state = self.state

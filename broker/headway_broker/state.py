@@ -32,6 +32,9 @@ class Peer:
     vouched: bytes = b""
     """As whom the controller is told of it: its name, and its namespaces if it has not all."""
 
+    heartbeat: float = 0.0
+    """Seconds between its signs of life, where it asked for fewer; 0: as everybody's."""
+
     allowance: Allowance = field(default_factory=lambda: allowance(0, 0, 0.0))
     topics: set[str] = field(default_factory=set)
 

@@ -88,6 +88,11 @@ def for_runtime() -> Decoder:
     return Decoder(messages.RUNTIME_RECEIVES)
 
 
+def for_what_runtimes_say() -> Decoder:
+    """What a runtime or an edge may say to the controller, and nothing else."""
+    return Decoder(messages.RuntimeToController)
+
+
 def for_controller() -> Decoder:
     return Decoder(messages.CONTROLLER_RECEIVES)
 

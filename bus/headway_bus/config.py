@@ -121,6 +121,21 @@ class Runtime(Table, frozen=True):
     state: str = ""
 
 
+class Edge(Table, frozen=True):
+    """What an edge agent has beside what any runtime has."""
+
+    spool: str = ""
+    heartbeat: Interval = 10.0
+    gather: Annotated[float, Meta(ge=0.0, le=3600.0)] = 0.1
+    window: Annotated[int, Meta(ge=KIB, le=GIB)] = MIB
+    bandwidth: Bytes = 0
+    part: Annotated[int, Meta(ge=KIB, le=GIB)] = 64 * KIB
+    compress_above: Bytes = 512
+    output_budget: Bytes = 256 * MIB
+    cache: Bytes = 4 * GIB
+    plugins: list[str] = []
+
+
 class Client(Table, frozen=True):
     name: Name = ""
     by_value: bool = False
@@ -138,6 +153,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     broker: Broker = Broker()
     controller: Controller = Controller()
     runtime: Runtime = Runtime()
+    edge: Edge = Edge()
     client: Client = Client()
     logs: Logs = Logs()
     file: Path | None = None
@@ -148,6 +164,7 @@ TABLES: dict[str, type[Table]] = {
     "broker": Broker,
     "controller": Controller,
     "runtime": Runtime,
+    "edge": Edge,
     "client": Client,
     "logs": Logs,
 }

@@ -17,6 +17,10 @@ from typing import Generic, TypeVar
 Content = TypeVar("Content")
 
 
+RETRY_AFTER = 5.0
+"""Seconds without an acknowledgement after which a batch is due again, unless its owner knows better."""
+
+
 @dataclass(slots=True)
 class Batch(Generic[Content]):
     """One unacknowledged batch. ``sent``: when it last left, by the caller's clock; None: not yet."""
@@ -32,7 +36,7 @@ class Batch(Generic[Content]):
 class Outbox(Generic[Content]):
     """The batches on their way to one receiver, oldest first. Time is an argument; nothing here sends."""
 
-    retry_after: float = 5.0
+    retry_after: float = RETRY_AFTER
     """Seconds without an acknowledgement after which a batch is due again."""
 
     first: int = field(default_factory=lambda: secrets.randbits(48) + 1)

@@ -58,6 +58,7 @@ class Hello(Message, frozen=True):
     name: str  # wished for; the broker may refuse it, and an empty one asks for a made-up one
     instance: bytes  # 8 random bytes made when the process started: tells a return from an impostor
     software: str = ""
+    heartbeat: float = 0.0  # seconds between signs of life that an edge wishes for; 0: as the broker has it
 
 
 class Ping(Message, frozen=True):
@@ -488,6 +489,7 @@ class Registered(Message, frozen=True):
     stop: list[tuple[TaskId, int]] = []
     forget: list[tuple[TaskId, int]] = []
     first: int = 0
+    unpacks: list[str] = []  # methods of :class:`Packed` that the controller can read
 
 
 class Assign(Message, frozen=True):
@@ -542,6 +544,8 @@ class Register(Message, frozen=True):
     held: list[Held]
     assigned: int = 0  # the last assign batch that this inventory includes
     draining: bool = False
+    heartbeat: float = 0.0  # seconds between its signs of life; 0: those of the welcome
+    unpacks: list[str] = []  # methods of :class:`Packed` that the sender can read
 
 
 class Heartbeat(Message, frozen=True):
@@ -570,6 +574,16 @@ class RuntimeLeaving(Message, frozen=True):
     """The runtime drains and stops; unstarted work comes back in reports before this."""
 
     reason: str = ""
+
+
+class Packed(Message, frozen=True):
+    """Another message in a smaller form: payload frame 0, unpacked, is a msgpack array of its header and its payload frames.
+
+    Between an edge and the controller, when the other side has said that it unpacks ``method``.
+    """
+
+    method: str  # "zstd"
+    size: int  # bytes, unpacked
 
 
 ToBroker = Hello | Ping | Bye | Subscribe | Unsubscribe | AskBroker | Enrol
@@ -638,8 +652,9 @@ ControllerToRuntime = (
     | BlobHave
     | BlobPart
     | Denied
+    | Packed
 )
-RuntimeToController = Register | Heartbeat | Report | RuntimeLeaving | BlobPut | BlobGet
+RuntimeToController = Register | Heartbeat | Report | RuntimeLeaving | BlobPut | BlobGet | Packed
 
 CLIENT_RECEIVES = FromBroker | ControllerToClient
 RUNTIME_RECEIVES = FromBroker | ControllerToRuntime

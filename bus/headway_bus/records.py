@@ -198,6 +198,8 @@ class Options(Record, frozen=True):
     outputs: list[str] = []  # patterns of files that a command or script leaves, which become part of its result
     replaces: TaskId = TaskId(b"")  # of which it is a new version: that one is cancelled when this one is stored
     description: str = ""
+    offline: float = 0.0  # seconds for which an edge that is cut off keeps an attempt, and may begin it
+    resumable: bool = False  # begun again on its edge, in its own folder, after the agent was restarted
 
 
 class ErrorInfo(Record, frozen=True):
@@ -356,6 +358,7 @@ class RuntimeState(Record, frozen=True):
     round_trip: float = 0.0
     why: str = ""
     drain: Estimate | None = None
+    load: dict[str, float] = {}  # what its last heartbeat said of itself
 
 
 class QueueState(Record, frozen=True):

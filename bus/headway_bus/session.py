@@ -92,6 +92,9 @@ class Session:
     instance: bytes
     software: str = ""
     heartbeat: float = 2.0
+    wish: float = 0.0
+    """Seconds between signs of life that are asked of the broker; 0: as it has them."""
+
     name_patience: float = 10.0
     """Seconds for which a taken name is asked for again: an earlier self may not have been noticed to be dead."""
 
@@ -168,7 +171,7 @@ class Session:
         return [Open(), Send(self._hello())]
 
     def _hello(self) -> Hello:
-        return Hello(PROTOCOL_VERSION, self.role, self.name, self.instance, self.software)
+        return Hello(PROTOCOL_VERSION, self.role, self.name, self.instance, self.software, self.wish)
 
     def _lose(self, now: float, reason: str) -> list[Effect]:
         was_up = self.state == "up"

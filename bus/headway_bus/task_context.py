@@ -156,6 +156,11 @@ def metric(name: str, value: float, step: int | None = None) -> None:
     current().emit("metric", plain_text(name), fields)
 
 
+def tell(value: Any) -> None:
+    """A message to everybody who follows ``messages``: plain values, kept and delivered even where output is given up."""
+    current().emit("message", "", plain({"value": value}))
+
+
 # ------------------------------------------------------------------------------------------------------ plain fields
 
 

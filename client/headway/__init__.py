@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from headway.client import Client
     from headway.client_task import ClientTask
     from headway.executor import Executor
-    from headway.in_task import context, deployed, log, metric, params, progress
+    from headway.in_task import context, deployed, log, metric, params, progress, tell
     from headway.private_bus import local
     from headway.task import Prediction, Task
     from headway.union import EdgeOutcome, Union, UnionResult
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         TaskLost,
         TooLarge,
     )
+    from headway_bus.plugins import on_message
     from headway_bus.records import (
         ErrorInfo,
         Estimate,
@@ -100,7 +101,8 @@ _HOMES = {
     "headway.bus": ("Bus", "connect"),
     "headway.client": ("Client",),
     "headway.client_task": ("ClientTask",),
-    "headway.in_task": ("context", "deployed", "log", "metric", "params", "progress"),
+    "headway.in_task": ("context", "deployed", "log", "metric", "params", "progress", "tell"),
+    "headway_bus.plugins": ("on_message",),
     "headway.batch.batch": ("Batch", "run_batch"),
     "headway.batch.callbacks": ("Callback", "ConsoleCallback", "JsonLinesCallback"),
     "headway.executor": ("Executor",),
@@ -161,9 +163,11 @@ __all__ = [
     "local",
     "log",
     "metric",
+    "on_message",
     "params",
     "progress",
     "run_batch",
+    "tell",
     "wait",
 ]
 

@@ -27,6 +27,12 @@ from headway_bus.records import Blob, Code, File, Kind, Options
 FILES_AT_A_TIME = 8
 """Files of a bundle that are on their way at the same time."""
 
+EDGE_MODEL = "edge"
+"""What every edge serves: messages to its plugins, and files."""
+
+TELL_PATIENCE = 86_400.0
+"""Seconds."""
+
 MAP_UNACCEPTED = 8
 """Messages of one map that may be on their way, unaccepted; it reads its input no faster than that."""
 
@@ -152,6 +158,13 @@ class Bus(Questions):
         """Submit a call of a model that a runtime serves."""
         caller = self._caller
         return await self._submit(caller.other(Kind.MODEL, name), caller.encode(name, args, kwargs))
+
+    async def tell(self, edge: str, value: Any, /, *, offline: float = TELL_PATIENCE) -> Task:
+        """Tell an edge's plugins something: a task that ends with what they answer.
+
+        ``offline``: seconds for which it stays with an edge that is cut off.
+        """
+        return await self.options(runtime=edge, offline=offline).model(EDGE_MODEL, "tell", value)
 
     async def union(
         self,

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from headway.blobs import store
-from headway.bus import MAP_UNACCEPTED, Bus
+from headway.bus import EDGE_MODEL, MAP_UNACCEPTED, TELL_PATIENCE, Bus
 from headway.calls import Caller, Files, Target, chunks, command_extras, command_line, file_contents, script_files
 from headway.client_task import ClientTask
 from headway.client_union import ClientUnion
@@ -167,6 +167,13 @@ class Client:
     def model(self, name: str, /, *args: Any, **kwargs: Any) -> ClientTask:
         """Submit a call of a model that a runtime serves."""
         return self._submit(self._caller.other(Kind.MODEL, name), self._caller.encode(name, args, kwargs))
+
+    def tell(self, edge: str, value: Any, /, *, offline: float = TELL_PATIENCE) -> ClientTask:
+        """Tell an edge's plugins something: a task that ends with what they answer.
+
+        ``offline``: seconds for which it stays with an edge that is cut off.
+        """
+        return self.options(runtime=edge, offline=offline).model(EDGE_MODEL, "tell", value)
 
     def union(
         self,

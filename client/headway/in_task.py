@@ -8,9 +8,9 @@ from typing import Any
 
 from headway_bus.deployed import path_of
 from headway_bus.task_context import current as context
-from headway_bus.task_context import log, metric, progress
+from headway_bus.task_context import log, metric, progress, tell
 
-__all__ = ["context", "deployed", "log", "metric", "params", "progress"]
+__all__ = ["context", "deployed", "log", "metric", "params", "progress", "tell"]
 
 
 def deployed(name: str) -> Path:

@@ -255,6 +255,8 @@ _DIRECT: dict[str, Check] = {
     "outputs": _patterns,
     "replaces": _task,
     "description": _text,
+    "offline": _seconds,
+    "resumable": _flag,
 }
 _UNION: dict[str, tuple[str, Check]] = {
     "edges": ("edges", _selector),

@@ -13,7 +13,7 @@ from headway_bus.messages import Assign, AssignGroup, Stop, TakeBack
 from headway_bus.records import Options, Payload
 from headway_controller.life import Life
 from headway_controller.placement import Scheduler
-from headway_controller.state import Assigned, Assignment, Bytes, ControllerState, Runtime, Task
+from headway_controller.state import UNHEARD, Assigned, Assignment, Bytes, ControllerState, Runtime, Task
 from headway_controller.turn import Turn
 from headway_controller.values import INLINE_BYTES, pack_value, size_of
 
@@ -49,6 +49,7 @@ class Assignments:
         attempts: list[tuple[TaskId, int, Payload]] = []
         frames: list[Bytes] = []
         size, digest = 0, 0
+        is_edge = runtime.info.edge
         for task_id in task_ids:
             task = tasks[task_id]
             attempt = task.attempt = (task.attempt if task.attempt > task.highest else task.highest) + 1
@@ -56,6 +57,8 @@ class Assignments:
             change(task, "assign", state, now)
             task.started = 0.0
             held[(task_id, attempt)] = None
+            if is_edge and task.options.offline:
+                self.life.lease(task, now)
             digest ^= digest_of(task_id, attempt)
             payload = task.payload
             if type(payload) is bytes and len(payload) <= INLINE_BYTES:  # nearly every one: spared two calls
@@ -101,7 +104,7 @@ class Assignments:
 
     def resend(self, runtime: Runtime, now: float) -> None:
         """Send what is due again."""
-        if runtime.state != "offline":
+        if runtime.state not in UNHEARD:
             for batch in runtime.outbox.due(now):
                 if batch.times:
                     self.state.counters["repeats.assign"] += 1

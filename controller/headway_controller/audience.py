@@ -30,6 +30,7 @@ from headway_controller.fleet import Fleet
 from headway_controller.life import Life
 from headway_controller.placement import Scheduler
 from headway_controller.state import (
+    UNHEARD,
     Assigned,
     Bytes,
     Client,
@@ -453,9 +454,9 @@ class Audience:
     def on_drain(self, name: str, message: DrainRuntime, now: float) -> None:
         """Drain a runtime, or take that back."""
         runtime = self.state.runtimes.get(message.runtime)
-        if runtime is None or runtime.state == "offline":
+        if runtime is None or runtime.state in UNHEARD:
             known = (
-                ", ".join(sorted(each for each, it in self.state.runtimes.items() if it.state != "offline")) or "none"
+                ", ".join(sorted(each for each, it in self.state.runtimes.items() if it.state not in UNHEARD)) or "none"
             )
             text = f"no runtime {message.runtime!r} is online; online: {known}"
             self.turn.send(name, Denied(message.request, Code.NOT_FOUND, text))

@@ -69,6 +69,7 @@ def _find_number_fault(options: Options) -> str:
     seconds: dict[str, float] = {
         "delay": options.delay,
         "timeout_start": options.timeout_start,
+        "offline": options.offline,
         "timeout_run": options.timeout_run,
         "grace": options.grace,
         "retry.backoff": retry.backoff,

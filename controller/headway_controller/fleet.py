@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from headway_bus.handover import RETRY_AFTER
 from headway_bus.ids import AttemptKey, TaskId, digest_of
 from headway_bus.messages import (
     Denied,
@@ -24,10 +25,13 @@ from headway_bus.session import LAST_RETRY
 from headway_controller.assignments import Assignments
 from headway_controller.checks import find_runtime_fault, sound_seconds
 from headway_controller.copies import Copies, is_copy
+from headway_controller.leases import Leases
 from headway_controller.life import Life
 from headway_controller.placement import Scheduler
 from headway_controller.reports import Reports
 from headway_controller.state import (
+    AWAY,
+    UNHEARD,
     Assigned,
     ControllerState,
     Ended,
@@ -42,6 +46,12 @@ from headway_controller.turn import Turn
 
 MAX_ROUND_TRIP = 3_600.0
 """Seconds; whoever says more has measured something else."""
+
+MOST_HEARTBEAT = 3_600.0
+"""Seconds; a runtime that wishes for less frequent signs of life gets those of the bus."""
+
+FULL = "full"
+"""What an edge's heartbeat says (above 0) while its disk takes nothing."""
 
 LATE = 0.5
 """Heartbeats that one may be late before it counts as missed."""
@@ -83,6 +93,9 @@ class Fleet:
         self.assignments = assignments
         self.reports = reports
         self.copies = copies
+        self.leases = Leases(state, turn, self)
+        self.unpacks: list[str] = []
+        """Forms of packed messages that this controller can read."""
 
     # ------------------------------------------------------------------------------------------- coming and going
 
@@ -108,21 +121,26 @@ class Fleet:
             self.roster += 1
             self.scheduler.add_runtime(info, now)
             self.turn.note("info", "runtime joined", runtime=name, slots=info.slots, holds=len(message.held))
-        elif known.state == "offline":
+        elif known.state in UNHEARD:
             self.roster += 1
             self.scheduler.add_runtime(info, now)
             self.turn.note("info", "runtime returned", runtime=name, holds=len(message.held))
         else:
             self.scheduler.add_runtime(info, now)
         known.info, known.seen = info, now
-        if known.state == "offline" or message.draining:
-            known.state = "draining" if message.draining else "online"
+        known.unpacks = message.unpacks
+        known.heartbeat = message.heartbeat if 0.0 < message.heartbeat <= MOST_HEARTBEAT else 0.0
+        # Heartbeats acknowledge assignments: nothing is repeated that could not have been acknowledged yet.
+        known.outbox.retry_after = max(RETRY_AFTER, known.heartbeat * 2)
+        if known.state in UNHEARD or message.draining:
+            known.state, known.since, known.why = "draining" if message.draining else "online", now, ""
         self.scheduler.drain(name, known.state == "draining")
         self.life.news.on_runtime(name, known.state, "", now + self.life.wall_offset)
         known.outbox.acknowledge_through(message.assigned)
         self._reconcile(known, message, now)
         known.outbox.renew()
         self.assignments.resend(known, now)
+        self.life.recovery.on_answered(name, now)
 
     def _reconcile(self, runtime: Runtime, message: Register, now: float) -> None:
         name = runtime.info.name
@@ -158,8 +176,8 @@ class Fleet:
             if key in on_their_way:
                 self._hold(runtime, key)
             elif key not in claimed:
-                self._lose_attempt(name, *key, "its runtime no longer has it", now)
-        self.turn.send(name, Registered(self.state.instance, stop, forget, runtime.outbox.oldest_number))
+                self.lose_attempt(name, *key, "its runtime no longer has it", now)
+        self.turn.send(name, Registered(self.state.instance, stop, forget, runtime.outbox.oldest_number, self.unpacks))
         self.assignments.take_back(name, expiring)
         if stop:
             self.state.counters["attempts.unwanted"] += len(stop)
@@ -211,7 +229,7 @@ class Fleet:
     def on_gone(self, name: str, now: float) -> None:
         """The broker says that the connection is cut. The lease runs on: the runtime may be back in time."""
         runtime = self.state.runtimes.get(name)
-        if runtime is not None and runtime.state != "offline":
+        if runtime is not None and runtime.state not in UNHEARD:
             self.scheduler.drain(name, True)
             self.turn.note("info", "runtime cut off", runtime=name, holds=len(runtime.held))
 
@@ -224,17 +242,26 @@ class Fleet:
     def on_bye(self, name: str, now: float) -> None:
         """The runtime left on purpose. What it still had, it has given up."""
         runtime = self.state.runtimes.get(name)
-        if runtime is not None and runtime.state != "offline":
+        if runtime is None or runtime.state in UNHEARD:
+            return
+        if runtime.info.edge:
+            # It comes back with what it has, as after any cut; an edge is forgotten when somebody says so.
+            self._fall_silent(runtime, now, "it was stopped", expected=True)
+        else:
             self._lose(runtime, now, "it was stopped", expected=True)
             del self.state.runtimes[name]
 
     def on_time(self, now: float) -> None:
         """Runtimes that have been silent for too long are lost with everything that they hold."""
-        limit = now - self.heartbeat * (self.missed + LATE)
         for runtime in list(self.state.runtimes.values()):
             self.reports.tell_settled(runtime)
-            if runtime.state != "offline" and runtime.seen < limit and not self.is_cut:
-                self._lose(runtime, now, f"no heartbeat for {now - runtime.seen:.1f} s")
+            if runtime.state == "offline" or self.is_cut:
+                continue
+            if runtime.state == AWAY:
+                if not self.leases.on_time(runtime, now):
+                    self._lose(runtime, now, runtime.why)
+            elif runtime.seen < now - max(self.heartbeat, runtime.heartbeat) * (self.missed + LATE):
+                self._fall_silent(runtime, now, f"no heartbeat for {now - runtime.seen:.1f} s")
 
     def on_stood_still(self, now: float) -> None:
         """The controller itself was suspended: nobody's silence during that time says anything."""
@@ -248,8 +275,27 @@ class Fleet:
             runtime.seen = max(runtime.seen, now + LAST_RETRY)
 
     def present(self) -> list[str]:
-        """Runtimes that may hold attempts."""
-        return [name for name, runtime in self.state.runtimes.items() if runtime.state != "offline"]
+        """Runtimes that may hold attempts, and are there to say so."""
+        return [name for name, runtime in self.state.runtimes.items() if runtime.state not in UNHEARD]
+
+    def forget(self, name: str, now: float) -> bool:
+        """An edge has gone for good: give up what it has, and do not list it any more. False: it is there, or unknown."""
+        runtime = self.state.runtimes.get(name)
+        if runtime is None or runtime.state not in UNHEARD:
+            return False
+        if runtime.state == AWAY:
+            self._lose(runtime, now, "it was forgotten")
+        del self.state.runtimes[name]
+        self.roster += 1
+        return True
+
+    def _fall_silent(self, runtime: Runtime, now: float, why: str, expected: bool = False) -> None:
+        if not (runtime.info.edge and self.leases.on_silent(runtime, why, now)):
+            self._lose(runtime, now, why, expected)
+
+    def tell_runtime(self, runtime: Runtime, state: str, now: float) -> None:
+        """Let those know who follow the runtimes."""
+        self.life.news.on_runtime(runtime.info.name, state, runtime.why, now + self.life.wall_offset)
 
     def _lose(self, runtime: Runtime, now: float, why: str, expected: bool = False) -> None:
         name = runtime.info.name
@@ -266,9 +312,10 @@ class Fleet:
             self.state.counters["runtimes.lost"] += 1
             self.turn.note("warning", "runtime lost", runtime=name, reason=why, attempts=len(held))
         for task_id, attempt in held:
-            self._lose_attempt(name, task_id, attempt, f"{name}: {why}", now)
+            self.lose_attempt(name, task_id, attempt, f"{name}: {why}", now)
 
-    def _lose_attempt(self, name: str, task_id: TaskId, attempt: int, why: str, now: float) -> None:
+    def lose_attempt(self, name: str, task_id: TaskId, attempt: int, why: str, now: float) -> None:
+        """An attempt is gone with its runtime, or taken to be."""
         task = self.state.tasks.get(task_id)
         if task is None or not (is_present(task, name, attempt) or is_copy(task, name, attempt)):
             self.reports.release(name, task_id, now)
@@ -294,9 +341,10 @@ class Fleet:
     def on_heartbeat(self, name: str, message: Heartbeat, now: float) -> None:
         """A sign of life, and a comparison of what both sides think the runtime holds."""
         runtime = self.state.runtimes.get(name)
-        if runtime is None or runtime.state == "offline":
+        if runtime is None or runtime.state in UNHEARD:
             self.turn.send(name, SendInventory("register first"))
             return
+        self._heed_disk(runtime, message)
         runtime.seen, runtime.load = now, message.load
         if message.round_trip != runtime.round_trip:
             runtime.round_trip = message.round_trip if 0.0 <= message.round_trip < MAX_ROUND_TRIP else 0.0
@@ -310,6 +358,13 @@ class Fleet:
         elif now >= runtime.inventory_at:
             self._ask_for_inventory(runtime, now)
         self.turn.send(name, HeartbeatSeen(message.sent))
+
+    def _heed_disk(self, runtime: Runtime, message: Heartbeat) -> None:
+        """An edge whose disk is full would give back whatever it was given."""
+        is_full = message.load.get(FULL, 0.0) > 0.0
+        if is_full != (runtime.load.get(FULL, 0.0) > 0.0):
+            self.scheduler.drain(runtime.info.name, is_full or runtime.state == "draining")
+            runtime.why = "its disk is full" if is_full else ""
 
     def _ask_for_inventory(self, runtime: Runtime, now: float) -> None:
         runtime.mismatches += 1

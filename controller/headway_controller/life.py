@@ -29,6 +29,7 @@ from headway_controller.news import News
 from headway_controller.placement import Scheduler
 from headway_controller.recovery import Recovery
 from headway_controller.state import (
+    LEASED,
     Assigned,
     ControllerState,
     Ended,
@@ -276,6 +277,11 @@ class Life:
         else:
             self.turn.store(self.update_of(task))
             self.requeue(task, "lose", now)
+
+    def lease(self, task: Task, now: float) -> None:
+        """The attempt was given to an edge that may be cut off: a controller that is started anew must know of it."""
+        self._tell(task, LEASED, "", now)
+        self.turn.store(self.update_of(task))
 
     def requeue(self, task: Task, event: str, now: float) -> None:
         """Back into the queue, for another attempt."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from headway_bus.ids import TaskId
 from headway_bus.records import Options, Status
 from headway_controller.dependencies import verdict, waiting_for
-from headway_controller.state import Queued, Task, Waiting, owner_of
+from headway_controller.state import LEASED, Queued, Task, Waiting, owner_of
 from headway_controller.story import decode_story
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ class Recovery:
     def __init__(self, life: Life) -> None:
         self._life = life
         self._tasks: list[TaskId] = []
+        self._leased: dict[str, list[TaskId]] = {}
+        """Tasks that an edge may have, by its name: they wait for it as long as their allowance says."""
+
         self.until = 0.0
         """Until then runtimes may say that they hold what an earlier controller gave them."""
 
@@ -63,6 +66,10 @@ class Recovery:
         if options.timeout_start:
             life.set_timer(max(now, submitted + options.timeout_start), "expire", task.id)
         waiting = waiting_for(options, now, not_before, _first_known(life.status, statuses), known_only=True)
+        if story and story[-1].status == LEASED and options.offline:
+            # The earlier controller's clock is not known any more: the allowance counts from now.
+            waiting.until = max(waiting.until, now + options.offline)
+            self._leased.setdefault(story[-1].runtime, []).append(task.id)
         if verdict(options, waiting) == "met":
             self.begin(task, waiting)
         else:
@@ -74,6 +81,14 @@ class Recovery:
         task.state = waiting
         self._tasks.append(task.id)
         self._life.set_timer(max(self.until, waiting.until), "release", task.id)
+
+    def on_answered(self, name: str, now: float) -> None:
+        """A runtime has said what it holds: what was leased to it and is not among that, nobody has."""
+        for task_id in self._leased.pop(name, ()):
+            task = self._life.state.tasks.get(task_id)
+            if task is not None and isinstance(task.state, Waiting) and task.state.why == "recovering":
+                task.state.until = now
+                self._life.on_release_time(task, now)
 
     def extend(self, until: float) -> None:
         """The runtimes have longer to say what they hold, because they could not be heard."""

@@ -19,6 +19,7 @@ from headway_controller.log_rate import LogRate
 from headway_controller.placement import Scheduler
 from headway_controller.state import (
     NOT_GIVEN_OUT,
+    UNHEARD,
     Assigned,
     Bytes,
     ControllerState,
@@ -37,6 +38,10 @@ from headway_controller.values import unpack_value
 SETTLE_BATCHES = 16
 """Reports that are settled together. A runtime needs nobody's word to go on, so the word waits for company or the next tick:
 in between, a message of its own for each cost the round trip of a single task a tenth."""
+
+MESSAGE_STREAM = "message"
+MESSAGES = "messages"
+"""The stream of records that are messages of tasks to clients, and the topic on which those are published."""
 
 SETTLE_BYTES = 4 * 1024 * 1024
 """Bytes of results after which the runtime is let go of them at once."""
@@ -65,7 +70,7 @@ class Reports:
     def on_report(self, name: str, message: Report, frames: Sequence[Bytes], now: float) -> None:
         """What happened on a runtime. A repeated report changes nothing but is settled all the same."""
         runtime = self.state.runtimes.get(name)
-        if runtime is None or runtime.state == "offline":
+        if runtime is None or runtime.state in UNHEARD:
             # A stranger, or one that was given up: it must register first, then its reports can be judged.
             self.state.counters["reports.unregistered"] += 1
             self.turn.send(name, SendInventory("register first"))
@@ -219,6 +224,9 @@ class Reports:
             kept.append(record)
             if self.state.topics:
                 namespace = task.options.namespace if task is not None else NOBODYS
+                if record.stream == MESSAGE_STREAM:
+                    for topic in topics_of(self.state, namespace, (MESSAGES,)):
+                        self.turn.send("*" + topic, Event(MESSAGES, "message", {"runtime": name}, [record]))
                 for topic in topics_of(self.state, namespace, (topic_of_logs(record.task),)):
                     by_topic.setdefault(topic, []).append(record)
         for topic, found in by_topic.items():

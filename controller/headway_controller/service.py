@@ -15,20 +15,24 @@ import msgpack
 
 from headway_bus.codec import MAX_HEADER_BYTES, encode, for_controller
 from headway_bus.config import Settings, state_folder
-from headway_bus.errors import ConfigError, HeadwayError, Refused, StoreError
+from headway_bus.endpoint import Frame
+from headway_bus.errors import ConfigError, HeadwayError, ProtocolError, Refused, StoreError
 from headway_bus.ids import TaskId
 from headway_bus.keys import Prepare
 from headway_bus.link import BROKER, BusLink, Link, Received
 from headway_bus.logs import get_logger
-from headway_bus.messages import Changed, Denied, Rejected, Submit, Welcome
+from headway_bus.messages import Changed, Denied, Message, Packed, Rejected, Submit, Welcome
 from headway_bus.namespaces import Scope, may_see, read_source
+from headway_bus.packing import can_pack
 from headway_bus.records import Blob, Code, Status
 from headway_controller.checks import MAX_TEXT
 from headway_controller.core import Controller
 from headway_controller.desk import Desk
+from headway_controller.edges import EDGES_STATE, pack_edges, restore_edges
 from headway_controller.effects import Effect, Join, Note, ReadOutcomes, Send, TellUnknown, Write
 from headway_controller.estimates import LearnedPredictor
 from headway_controller.extensions import use_predictor, use_strategy
+from headway_controller.packed import WORTH_PACKING, packed_for, unpacked
 from headway_controller.placement import Scheduler, Waits
 from headway_controller.store import Receipt, SaveState, StoredTask, open_store
 from headway_controller.store.sealing import can_seal
@@ -124,6 +128,7 @@ class ControllerService:
         self._joined = asyncio.Event()
         self._refused = ""
         self._roster = 0
+        self.core.fleet.unpacks = can_pack()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> ControllerService:
@@ -165,6 +170,7 @@ class ControllerService:
         # Runtimes come back within a heartbeat or two; until then nobody knows whether they have these tasks.
         until = now + core.heartbeat * (core.fleet.missed + 0.5)
         core.restore(found, statuses, now, until, await self.read(self._load_roster), unions)
+        restore_edges(core.state, await self.read(self.store.load_state, EDGES_STATE), core.life.wall_offset)
         core.on_cut()  # until the broker takes us in
         if found:
             log.info("tasks recovered", count=len(found))
@@ -254,10 +260,15 @@ class ControllerService:
             name, scope = read_source(source)
             core.audience.tenancy.vouch(name, scope)
             try:
+                if isinstance(message, Packed):
+                    message, frames = unpacked(message, frames)  # noqa: PLW2901
                 if isinstance(message, Submit):
                     self._look_up(name, message)
                 if not core.on_message(name, message, frames, now):
                     self._ask(name, scope, message, frames)
+            except ProtocolError as error:
+                core.state.counters["messages.undecodable"] += 1
+                self._perform(Send(name, Denied(0, Code.MALFORMED, str(error))))
             except StoreError as error:
                 self._perform(Send(name, Denied(getattr(message, "request", 0), Code.STORE, str(error))))
             except Exception as error:
@@ -286,7 +297,9 @@ class ControllerService:
         now = self.now()
         if self._roster != self.core.fleet.roster and not self._closed:
             self._roster = self.core.fleet.roster
-            self.store.write([SaveState(ROSTER_STATE, msgpack.packb(self.core.fleet.present()))])
+            edges = pack_edges(self.core.state, self.core.life.wall_offset)
+            saved = SaveState(ROSTER_STATE, msgpack.packb(self.core.fleet.present()))
+            self.store.write([saved, SaveState(EDGES_STATE, edges)])
         for effect in self.core.finish(now):
             try:
                 self._perform(effect)
@@ -312,6 +325,13 @@ class ControllerService:
         else:
             self._finish()
 
+    def _send(self, target: str, message: Message, frames: Sequence[Frame]) -> None:
+        if self._link is None:
+            return
+        if isinstance(message, WORTH_PACKING):
+            message, frames = packed_for(self.core.state.runtimes.get(target), message, frames)
+        self._link.send(target.encode(), message, frames)
+
     def _perform(self, effect: Effect) -> None:
         match effect:
             case Send(target, message, frames):
@@ -320,8 +340,7 @@ class ControllerService:
                     message = Denied(message.request, message.code, message.text[:MAX_TEXT] + " …")
                 elif isinstance(message, Changed) and len(message.refused) > MAX_REFUSED:
                     message = Changed(message.request, message.count, message.refused[:MAX_REFUSED])
-                if self._link is not None:
-                    self._link.send(target.encode(), message, frames)
+                self._send(target, message, frames)
             case Write() if self._closed:
                 pass  # nobody was told that it is stored, so whoever said it says it to the next controller
             case Write(ticket, operations):

@@ -70,6 +70,15 @@ State = Waiting | Queued | Assigned | Running | Gathering | Ended
 ON_A_RUNTIME = (Assigned, Running)
 NOT_GIVEN_OUT = (Waiting, Queued)
 
+AWAY = "away"
+"""The state of an edge that is not heard and still has attempts leased; everybody else is told that it is offline."""
+
+UNHEARD = frozenset({"offline", AWAY})
+"""States of runtimes that must register before anything else that they say counts."""
+
+LEASED = "leased"
+"""The step of a task's story that says that an edge may have it, whatever a controller that is started anew hears."""
+
 STATUS_OF: dict[type, Status] = {
     Waiting: Status.WAITING,
     Queued: Status.QUEUED,
@@ -166,7 +175,7 @@ class Runtime:
     instance: bytes
     seen: float
     since: float
-    state: str = "online"  # "online", "draining", "offline"
+    state: str = "online"  # "online", "draining", "offline", "away"
     outbox: Outbox[Assignment] = field(default_factory=Outbox)
     held: dict[AttemptKey, None] = field(default_factory=dict)
     """By attempt and not by task: one that is being stopped may be there beside the next one of the same task."""
@@ -189,6 +198,12 @@ class Runtime:
     """Reports from it in which a number was impossible."""
 
     leaving: bool = False
+    unpacks: list[str] = field(default_factory=list)
+    """Forms of packed messages that it can read."""
+
+    heartbeat: float = 0.0
+    """Seconds between its signs of life, where it wished for longer ones than the bus's; 0: as the bus has it."""
+
     round_trip: float = 0.0
     running: int = 0
     succeeded: int = 0
@@ -196,6 +211,11 @@ class Runtime:
     deaths: int = 0
     why: str = ""
     load: dict[str, float] = field(default_factory=dict)
+
+
+def is_leasable(task: Task, runtime: Runtime) -> bool:
+    """Whether an attempt of the task outlives the silence of that runtime."""
+    return runtime.info.edge and task.options.offline > 0.0
 
 
 @dataclass(slots=True)

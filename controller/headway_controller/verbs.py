@@ -28,7 +28,7 @@ from headway_controller.store import StoredTask, TaskFilter
 
 MAX_BLOB_PART = 16 * 1024 * 1024
 JOB_PAGE = 1_000
-VERBS = "pause, resume, strategy, predictor, backup, check, validate"
+VERBS = "pause, resume, strategy, predictor, backup, check, validate, forget"
 
 
 class Verbs:
@@ -102,6 +102,13 @@ class Verbs:
                         Code.INVALID, f"backup to {str(path)!r}: expected an absolute path on the controller's machine"
                     )
                 await self._shell.read(self._shell.store.backup, path)
+            case "forget":
+                name = str(ask.arguments.get("edge", ""))
+                if not core.fleet.forget(name, self._shell.now()):
+                    here = name in core.state.runtimes
+                    text = f"the edge {name!r} is here: stop its agent first" if here else f"no edge {name!r} is known"
+                    raise Refused(Code.STATE if here else Code.NOT_FOUND, text)
+                self._finish()
             case "check":
                 health = await self._shell.read(self._shell.store.check)
                 return ControllerState(ask.request, {"well": health.well, "findings": health.findings}, {}), []

@@ -5,6 +5,8 @@ from __future__ import annotations
 from headway_bus.records import Outcome, QueueState, RuntimeState, Status, TaskInfo, Transition
 from headway_controller.placement import Scheduler
 from headway_controller.state import (
+    AWAY,
+    UNHEARD,
     Assigned,
     ControllerState,
     Ended,
@@ -135,16 +137,17 @@ def state_of_runtime(
     aside = book is not None and book.set_aside_until > now
     return RuntimeState(
         runtime.info,
-        "set-aside" if aside and runtime.state == "online" else runtime.state,
+        "set-aside" if aside and runtime.state == "online" else "offline" if runtime.state == AWAY else runtime.state,
         runtime.since + wall_offset,
         runtime.seen + wall_offset,
         running,
         len(held) - running,
         queue.planned if queue is not None else 0,
-        max(0.0, runtime.info.slots - used) if runtime.state != "offline" else 0.0,
+        max(0.0, runtime.info.slots - used) if runtime.state not in UNHEARD else 0.0,
         runtime.succeeded,
         runtime.failed,
         runtime.round_trip,
         book.set_aside_why if aside and book is not None else runtime.why,
         queue.waiting if queue is not None else None,
+        load=runtime.load,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ import msgspec
 
 from headway_bus import config, logs, loops
 from headway_bus.errors import BusError, ConfigError
-from headway_edge.service import EdgeService
-from headway_runtime.service import Setup
+from headway_edge.counter import FACTORY, MODEL
+from headway_edge.service import EdgeService, EdgeSetup
 from headway_runtime.settings import offers, overrides_of, setup_of
 
 
@@ -43,9 +43,9 @@ def _run_agent(given: dict[str, Any]) -> None:
         click.echo("headway edge: edge agents work on Linux only; clients and hubs work here", err=True)
         sys.exit(1)
     try:
-        settings = config.load(given["file"], overrides_of(given))
+        settings = config.load(given["file"], {**overrides_of(given), "edge.spool": given["spool"]})
         logs.configure(settings.logs.level, {"text": False, "json": True}.get(settings.logs.format))
-        why = loops.run(_serve(edge_setup(settings, given["spool"])))
+        why = loops.run(_serve(edge_setup(settings)))
     except ConfigError as error:
         click.echo(f"headway edge: {error}", err=True)
         sys.exit(2)
@@ -57,14 +57,24 @@ def _run_agent(given: dict[str, Any]) -> None:
         sys.exit(1)
 
 
-def edge_setup(settings: config.Settings, spool: str | None = None) -> Setup:
-    """``spool``: the agent's folder; None: one by its name, where state is kept."""
+def edge_setup(settings: config.Settings) -> EdgeSetup:
+    """What the settings make of this machine."""
+    edge = settings.edge
+    models = {**settings.runtime.models, MODEL: FACTORY}
+    settings = msgspec.structs.replace(settings, runtime=msgspec.structs.replace(settings.runtime, models=models))
     setup = setup_of(settings, base=config.state_folder() / "edges")
-    work = Path(spool).expanduser() if spool else setup.work
-    return replace(setup, work=work, role="edge", info=msgspec.structs.replace(setup.info, edge=True))
+    own = {field.name: getattr(setup, field.name) for field in fields(setup)}
+    own |= {
+        "work": Path(edge.spool).expanduser() if edge.spool else setup.work,
+        "role": "edge",
+        "info": msgspec.structs.replace(setup.info, edge=True),
+        "bus": msgspec.structs.replace(setup.bus, heartbeat=edge.heartbeat),
+        "bounds": replace(setup.bounds, blob_bytes=edge.cache),
+    }
+    return EdgeSetup(**own, edge=edge)
 
 
-async def _serve(setup: Setup) -> str:
+async def _serve(setup: EdgeSetup) -> str:
     """Returns what went wrong; empty: it left in good order."""
     service = EdgeService(setup)
     loop = asyncio.get_running_loop()

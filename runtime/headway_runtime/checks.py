@@ -13,6 +13,7 @@ ROUNDING = 1e-6
 _PLACES = {
     Phase.FETCHING: (False, False, False),
     Phase.READY: (False, True, False),
+    Phase.SHELVED: (False, False, False),
     Phase.FED: (True, False, False),
     Phase.RUNNING: (False, False, True),
 }

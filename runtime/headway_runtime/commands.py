@@ -35,10 +35,13 @@ LAST_LINES = 10
 LAST_CHARACTERS = 2000
 REPORTS = "reports"
 REPORT_DESCRIPTOR = 3
-REPORTED = ("log", "progress", "metric")
+REPORTED = ("log", "progress", "metric", "message")
 MOST_RECORD_BYTES = 1024 * 1024
 EXIT_STATUS_ZERO = b"\x00"
 """The result of a command that succeeded: the number 0, encoded."""
+
+RESUMED_VARIABLE = "HEADWAY_RESUMED"
+"""How often a resumable attempt was begun before: 0 the first time."""
 
 SIGNALLED = 128
 """A shell's exit status for a program that was killed is this and the signal's number."""
@@ -152,8 +155,11 @@ class Command:
 
     def _start(self, base: Mapping[str, str]) -> None:
         args, params, own, cwd = self._decode()
-        self._path = self._folder.take_folder()
         options = self.spec.options
+        task, number = self.key
+        self._path = (
+            self._folder.own_folder(f"{task.hex()}-{number}") if options.resumable else self._folder.take_folder()
+        )
         params_file = self._write_params(params) if params else ""
         if options.kind is Kind.SCRIPT:
             if options.target not in [file.path for file in options.files]:
@@ -165,7 +171,8 @@ class Command:
             arguments = [SHELL, "-c", options.target, SHELL, *args]
         for pattern in options.outputs:
             check_pattern(pattern)
-        folder = cwd or (self._path if options.kind is Kind.SCRIPT or options.outputs else os.curdir)
+        is_at_home = options.kind is Kind.SCRIPT or options.outputs or options.resumable
+        folder = cwd or (self._path if is_at_home else os.curdir)
         self._ran_in = folder
         write_ends = self._open_pipes()
         environment = self._environment(base, own, params_file, write_ends[2])
@@ -224,7 +231,8 @@ class Command:
         inode = context[REPORT_VARIABLE].partition(":")[2]
         context[REPORT_VARIABLE] = f"{REPORT_DESCRIPTOR}:{inode}"
         devices = {DEVICES_VARIABLE: self.spec.devices} if self.spec.devices else {}
-        return {**base, "TMPDIR": self._path, **devices, **own, MARK: self._mark, **context}
+        resumed = {RESUMED_VARIABLE: str(self._attempt.starts)} if options.resumable else {}
+        return {**base, "TMPDIR": self._path, **devices, **own, MARK: self._mark, **resumed, **context}
 
     def _write_params(self, params: dict[str, Any]) -> str:
         path = f"{self._path}/params.json"

@@ -50,7 +50,7 @@ from headway_runtime.presence import Presence
 from headway_runtime.refusals import Refusals
 from headway_runtime.reports import Reporter
 from headway_runtime.specs import Specs
-from headway_runtime.state import LEFTOVER_GRACE, START_DELAY, Attempt, Bounds, Phase
+from headway_runtime.state import LEFTOVER_GRACE, NOT_BEGUN, START_DELAY, Attempt, Bounds, Phase
 
 BUSY_TICK = 0.005
 WATCH_TICK = 0.05
@@ -60,12 +60,19 @@ WATCH_TICK = 0.05
 class Core:
     """The books of one runtime. Every ``on_`` method returns what is to be done, in order."""
 
-    def __init__(self, info: RuntimeInfo, instance: bytes, refusals: Refusals, bounds: Bounds | None = None) -> None:
+    def __init__(
+        self,
+        info: RuntimeInfo,
+        instance: bytes,
+        refusals: Refusals,
+        bounds: Bounds | None = None,
+        reporter: Reporter | None = None,
+    ) -> None:
         self.bounds = bounds or Bounds()
         self.presence = Presence(info, instance)
         self.attempts: dict[AttemptKey, Attempt] = {}
         self.pool = Pool(info.slots, self.bounds.max_children)
-        self.reporter = Reporter(self.bounds.logs_bytes, self.bounds.message_bytes)
+        self.reporter = reporter or Reporter(self.bounds.logs_bytes, self.bounds.message_bytes)
         self._endings = Endings(self.attempts, self.reporter)
         self.specs = Specs(refusals, info.gpus)
         self.draining = False
@@ -190,7 +197,7 @@ class Core:
             attempt = self.attempts.get((key[0], key[1]))
             if attempt is None:
                 continue
-            if attempt.phase in (Phase.READY, Phase.FETCHING):
+            if attempt.phase in NOT_BEGUN:
                 self._endings.finish(attempt, ended(attempt, AttemptEnd.RETURNED), None, now)
             elif attempt.phase is Phase.FED and attempt.child is not None:
                 attempt.take_back = True
@@ -375,7 +382,7 @@ class Core:
         return effects
 
     def _return_unstarted(self, now: float) -> list[Effect]:
-        waiting = [each for each in self.attempts.values() if each.phase in (Phase.READY, Phase.FETCHING)]
+        waiting = [each for each in self.attempts.values() if each.phase in NOT_BEGUN]
         for attempt in waiting:
             self._endings.finish(attempt, ended(attempt, AttemptEnd.RETURNED), None, now)
         return [recall(child, now) for child in self.pool.busy if len(child.queue) > 1]

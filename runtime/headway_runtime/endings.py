@@ -14,7 +14,7 @@ from headway_bus.records import AttemptEnd, Ended, ErrorInfo, Reason
 from headway_runtime.effects import Effect, EndChild, EndCommand
 from headway_runtime.pool import recall
 from headway_runtime.reports import Reporter
-from headway_runtime.state import LEFTOVER_GRACE, Attempt, Order, Phase
+from headway_runtime.state import LEFTOVER_GRACE, NOT_BEGUN, Attempt, Order, Phase
 
 Alarm = tuple[float, int, str, AttemptKey]
 """When, a tie-breaker, "run" (its time is up) or "kill" (patience is up), which attempt."""
@@ -40,7 +40,7 @@ class Endings:
 
         ``grace``: seconds of patience; below 0: as its options say.
         """
-        if attempt.phase in (Phase.READY, Phase.FETCHING):
+        if attempt.phase in NOT_BEGUN:
             self.finish(attempt, ended(attempt, end, error), None, now)
             return []
         if attempt.order is not None or attempt.outcome is not None:

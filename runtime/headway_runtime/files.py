@@ -4,6 +4,7 @@
 
     WORK/                 0700
         attempts/N/       one folder per command or script, empty again when it has ended
+        own/TASK-ATTEMPT  that of a resumable one, which an edge agent keeps over a restart
         blobs/HASH        large arguments and results, whole and verified; HASH.part while on its way
         instance          whose processes a later runtime must look for
         lock              held while a runtime works here
@@ -26,6 +27,7 @@ from headway_runtime import processes
 HASH_BYTES = 32
 INSTANCE_CHARACTERS = 16
 IDLE_FOLDERS = 64
+RESUME_BYTES = 1024 * 1024
 PRIVATE_FOLDER = stat.S_IFDIR | 0o700
 MARK = "HEADWAY_MARK"
 """The environment variable that tells a runtime's processes, and each attempt's, from everything else on the machine."""
@@ -47,10 +49,15 @@ def is_in_use(path: Path) -> bool:
 
 
 class WorkFolder:
-    """One runtime's folder. ``open()`` takes it; nobody else can until ``close()``."""
+    """One runtime's folder. ``open()`` takes it; nobody else can until ``close()``.
 
-    def __init__(self, path: Path) -> None:
+    :param keep: leave the folders of resumable attempts, and parts of large values, where an earlier process left them.
+    """
+
+    def __init__(self, path: Path, *, keep: bool = False) -> None:
         self.path = path
+        self.keep = keep
+        self.own = path / "own"
         self.blobs = path / "blobs"
         self.attempts = path / "attempts"
         self._lock: int | None = None
@@ -77,6 +84,8 @@ class WorkFolder:
         (self.path / "instance").write_text(instance.hex())
         shutil.rmtree(self.attempts, ignore_errors=True)
         self.attempts.mkdir(mode=0o700, exist_ok=True)
+        if not self.keep:
+            shutil.rmtree(self.own, ignore_errors=True)
         self.blobs.mkdir(mode=0o700, exist_ok=True)
 
     def _sweep(self) -> None:
@@ -111,13 +120,27 @@ class WorkFolder:
         os.mkdir(path, 0o700)  # noqa: PTH102 - on the path of every command
         return path
 
+    def own_folder(self, name: str) -> str:
+        """The folder of a resumable attempt: a new one, or the one that it had before a restart."""
+        path = self.own / name
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return str(path)
+
+    def keep_only(self, names: set[str]) -> None:
+        """Remove the own folders of all attempts but these."""
+        with suppress(FileNotFoundError):
+            for path in self.own.iterdir():
+                if path.name not in names:
+                    shutil.rmtree(path, onerror=_make_removable)
+
     def give_folder(self, path: str) -> None:
         """The attempt is over: remove whatever it left in its folder."""
         try:
             is_clean = not os.listdir(path) and os.stat(path).st_mode == PRIVATE_FOLDER  # noqa: PTH208, PTH116
         except OSError:
             is_clean = False
-        if is_clean and len(self._idle) < IDLE_FOLDERS:
+        is_own = path.startswith(str(self.own))
+        if is_clean and not is_own and len(self._idle) < IDLE_FOLDERS:
             self._idle.append(path)
         else:
             shutil.rmtree(path, onerror=_make_removable)
@@ -158,6 +181,8 @@ class WorkFolder:
         if not name or pure.is_absolute() or ".." in pure.parts or "\0" in name or pure.name in ("", "."):
             raise ValueError(f"the file name {name!r} does not stay within the attempt's folder")
         target = Path(folder, *pure.parts)
+        if folder.startswith(str(self.own)) and target.exists():
+            return target  # what the attempt has made of it before a restart
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         shutil.copyfile(self.blob_path(blob), target)
         return target
@@ -169,10 +194,27 @@ class PartialBlob:
     def __init__(self, folder: WorkFolder, blob: Blob) -> None:
         self.blob = blob
         self.offset = 0
+        self.is_resumed = False
+        """It began with what an earlier process had of it, which may have suffered with that process's end."""
+
         self._final = folder.blob_path(blob)
         self._path = self._final.with_suffix(".part")
         self._hash = hashlib.blake2b(digest_size=HASH_BYTES)
-        self._file = self._path.open("wb")
+        if folder.keep and self._path.exists():
+            self._resume()
+        else:
+            self._file = self._path.open("wb")
+
+    def _resume(self) -> None:
+        with self._path.open("rb") as file:
+            while part := file.read(RESUME_BYTES):
+                self._hash.update(part)
+                self.offset += len(part)
+        self.is_resumed = self.offset > 0
+        self._file = self._path.open("ab" if self.offset < self.blob.size else "wb")
+        if self.offset >= self.blob.size:  # whole and never renamed, or longer than it can be
+            self.offset, self.is_resumed = 0, False
+            self._hash = hashlib.blake2b(digest_size=HASH_BYTES)
 
     def add(self, part: bytes | memoryview) -> bool:
         """The next part. Returns whether the value is complete; raises ValueError if it is not what was asked for."""

@@ -23,6 +23,15 @@ class Presence:
 
         self.next_heartbeat = 0.0
         self.round_trip = 0.0
+        self.wishes = False
+        """The heartbeat's interval is this runtime's own wish, of which the controller must know."""
+
+        self.unpacks: list[str] = []
+        """Forms of packed messages that this runtime can read."""
+
+        self.load: dict[str, float] = {}
+        """Numbers that go with every heartbeat."""
+
         self._instance = instance
         self._is_up = False
         self._controller = b""
@@ -51,6 +60,20 @@ class Presence:
         if welcome.name != self.info.name:
             self.info = replace(self.info, name=welcome.name)
 
+    @property
+    def assigned(self) -> tuple[bytes, int]:
+        """The last assign batch that was taken in, and whose it was."""
+        return self._last_controller, self._assigned
+
+    def resume(self, controller: bytes, assigned: int) -> None:
+        """Go on where an earlier process stopped."""
+        self._last_controller, self._assigned = controller, assigned
+
+    @property
+    def asked_since(self) -> float | None:
+        """When the register message left that the controller has not answered: what of all that is held it still wants."""
+        return self._unanswered_since
+
     def down(self) -> None:
         self._is_up = False
         self._controller = b""
@@ -65,7 +88,8 @@ class Presence:
     def register(self, held: list[Held], draining: bool, now: float) -> Register:
         """The message that says who we are and what we hold."""
         self._unanswered_since = now
-        return Register(self.info, self._instance, held, self._assigned, draining)
+        heartbeat = self.heartbeat if self.wishes else 0.0
+        return Register(self.info, self._instance, held, self._assigned, draining, heartbeat, self.unpacks)
 
     def answered(self, first: int = 0) -> None:
         """The controller has taken in the last register message: what it assigns from now on, it assigns knowing that.
@@ -104,4 +128,4 @@ class Presence:
     def beat(self, now: float, held: int, digest: int, free: float) -> Heartbeat:
         """A sign of life, and the time of the next."""
         self.next_heartbeat = max(now, self.next_heartbeat + self.heartbeat)
-        return Heartbeat(now, self._assigned, held, digest, free, self.round_trip)
+        return Heartbeat(now, self._assigned, held, digest, free, self.round_trip, self.load)

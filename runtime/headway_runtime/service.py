@@ -85,8 +85,8 @@ class RuntimeService:
         self.instance = os.urandom(8)
         self.refused: Rejected | None = None
         self._loop = asyncio.get_running_loop()
+        self._folder = self._make_folder()
         self.core = self._make_core()
-        self._folder = WorkFolder(setup.work)
         self._link = Link(
             setup.url,
             setup.role,
@@ -100,7 +100,7 @@ class RuntimeService:
         )
         self._children: dict[int, ChildProcess] = {}
         self._commands: dict[AttemptKey, Command] = {}
-        self._transfers = Transfers(self._folder, self._send, self._on_fetched, self._on_uploaded, setup.bus.blob_part)
+        self._transfers = self._make_transfers()
         self._keeper: Keeper | None = None
         self._over: asyncio.Future[str] = self._loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
@@ -117,6 +117,18 @@ class RuntimeService:
             self._environment.pop(variable, None)
         self._loop.set_exception_handler(_on_defect)
 
+    # What an edge agent makes in its own way.
+
+    def _make_folder(self) -> WorkFolder:
+        return WorkFolder(self.setup.work)
+
+    def _make_transfers(self) -> Transfers:
+        part = self.setup.bus.blob_part
+        return Transfers(self._folder, self._send, self._on_fetched, self._on_uploaded, part)
+
+    def _open(self) -> None:
+        self._folder.open(self.instance)
+
     def _make_core(self) -> Core:
         setup = self.setup
         return Core(setup.info, self.instance, Refusals(setup.info, frozenset(setup.models)), setup.bounds)
@@ -125,7 +137,7 @@ class RuntimeService:
 
     async def run(self) -> str:
         """Serve until told to leave; returns why it ended. Raises BusError if the folder is another's."""
-        self._folder.open(self.instance)
+        self._open()
         try:
             processes.adopt_orphans()
             self._keeper = self._start_keeper()
@@ -215,9 +227,12 @@ class RuntimeService:
             if isinstance(message, BlobHave | BlobPart | Denied):
                 self._transfers.on_message(message, frames)
             elif isinstance(message, Undeliverable):
-                log.debug("not delivered", kind=message.kind, code=message.code)
+                self._on_undeliverable(message)
             else:
                 self._perform(self.core.on_message(message, frames, now))
+
+    def _on_undeliverable(self, message: Undeliverable) -> None:
+        log.debug("not delivered", kind=message.kind, code=message.code)
 
     def on_undecodable(self, source: bytes, request: int, text: str) -> None:
         log.warning("message refused", source=source.decode("utf-8", "replace"), reason=text)

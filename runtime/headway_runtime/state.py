@@ -45,7 +45,12 @@ class Phase(Enum):
     READY = "ready"
     FED = "fed"  # given to a child, which may have begun it
     RUNNING = "running"  # a command or script
+    SHELVED = "shelved"  # ready, but not to be begun while cut off
     OVER = "over"  # a late event about it is passed over
+
+
+NOT_BEGUN = frozenset({Phase.FETCHING, Phase.READY, Phase.SHELVED})
+"""Phases of attempts that nothing else need be asked about to end them."""
 
 
 @dataclass(slots=True)
@@ -90,7 +95,19 @@ class Order:
 class Attempt:
     """One attempt that the runtime holds, from its assignment until its end is written down for the controller."""
 
-    __slots__ = ("child", "expected", "key", "order", "outcome", "payload", "phase", "since", "spec", "take_back")
+    __slots__ = (
+        "child",
+        "expected",
+        "key",
+        "order",
+        "outcome",
+        "payload",
+        "phase",
+        "since",
+        "spec",
+        "starts",
+        "take_back",
+    )
 
     def __init__(self, key: AttemptKey, payload: Frame | Blob, spec: Spec) -> None:
         self.key = key
@@ -104,6 +121,9 @@ class Attempt:
         """When it started; meaningful once it is a child's head, or running."""
         self.order: Order | None = None
         self.take_back = False
+        self.starts = 0
+        """How often it was begun before the process was restarted: of an attempt that is resumed."""
+
         self.outcome: Ended | None = None
         """Its end, known but not to be told before the rest of its process tree is gone."""
 

@@ -56,14 +56,24 @@ class Transfers:
     """All large values on their way. ``fetched`` and ``uploaded`` are called once per attempt.
 
     :param part_bytes: the size of a part.
+    :param retry_seconds: without an answer, after which a value is asked for, or offered, again.
     """
 
-    def __init__(self, folder: WorkFolder, send: Send, fetched: Done, uploaded: Done, part_bytes: int) -> None:
+    def __init__(
+        self,
+        folder: WorkFolder,
+        send: Send,
+        fetched: Done,
+        uploaded: Done,
+        part_bytes: int,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
         self._folder = folder
         self._send = send
         self._fetched = fetched
         self._uploaded = uploaded
         self._part = part_bytes
+        self._retry = retry_seconds
         self._now = 0.0
         self._request = 0
         self._requests: dict[int, bytes] = {}
@@ -163,7 +173,12 @@ class Transfers:
             if not download.partial.add(part):
                 return
         except (OSError, ValueError) as error:
+            was_resumed = download.partial.is_resumed
             download.partial.discard()
+            if was_resumed:
+                download.partial = PartialBlob(self._folder, download.blob)
+                self._restart_download(download)
+                return
             self._end_download(download, ErrorInfo(Reason.START, f"a large argument cannot be stored here: {error}"))
         else:
             self._end_download(download, None)
@@ -234,12 +249,19 @@ class Transfers:
         upload.moved = self._now
         self._bring(upload)
 
+    def go_on(self) -> None:
+        """What the sender refused for a time goes out as far as it takes it now."""
+        for download in list(self._downloads.values()):
+            self._ask(download)
+        for upload in list(self._uploads.values()):
+            self._bring(upload)
+
     def on_tick(self, now: float) -> None:
         """Ask again for what should have come by now."""
         self._now = now
         for download in list(self._downloads.values()):
-            if now - download.moved > RETRY_SECONDS:
+            if now - download.moved > self._retry:
                 self._restart_download(download)
         for upload in list(self._uploads.values()):
-            if now - upload.moved > RETRY_SECONDS:
+            if now - upload.moved > self._retry:
                 self._restart_upload(upload)

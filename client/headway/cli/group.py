@@ -31,7 +31,14 @@ class LazyGroup(click.Group):
             module, attribute = verb.place.split(":")
             return cast(click.Command, getattr(importlib.import_module(module), attribute))
         point = found_commands().get(cmd_name)
-        return cast(click.Command, point.load()) if point is not None else None
+        if point is None:
+            return None
+        command = cast(click.Command, point.load())
+        if cmd_name == "edge":
+            from headway.cli.edge import add_verbs  # what clients do with an edge stands below the agent's own command
+
+            add_verbs(command)
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

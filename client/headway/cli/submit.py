@@ -52,6 +52,8 @@ _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("--namespace",), {"help": "Whose it is, where your key has several namespaces."}),
     (("--secret",), {"is_flag": True, "help": "Its arguments (for a command: its environment) are stored encrypted."}),
     (("--idempotent",), {"is_flag": True, "help": "A second copy at the same time does no harm."}),
+    (("--offline",), {"type": SECONDS, "help": "An edge that is cut off keeps it for so long, and may begin it."}),
+    (("--resumable",), {"is_flag": True, "help": "Begun again in its own folder when its edge agent was restarted."}),
     (("--retention",), {"type": SECONDS, "help": "How long its record is kept after the end."}),
     (("--output-limit",), {"metavar": "SIZE", "help": "Output that is kept of each attempt, such as 1MiB."}),
     (("--meta",), {"type": PARSED_PAIR, "multiple": True, "help": "A number or word for the estimates; repeatable."}),

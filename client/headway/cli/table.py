@@ -59,6 +59,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
         Verb("explain", "headway.cli.one:explain", "Say why a task is where it is, and what it waits for."),
         Verb("jobs", "headway.cli.listing:jobs", "List jobs and how far they are."),
         Verb("runtimes", "headway.cli.machines:runtimes", "List the runtimes and what they do."),
+        Verb("edges", "headway.cli.edge:edges", "List the edges: here or away, since when, what they hold."),
         Verb("queues", "headway.cli.machines:queues", "Show the expected waiting times."),
     ),
     "Change": (

@@ -256,6 +256,7 @@ def runtime_data(state: RuntimeState) -> dict[str, Any]:
         "round_trip": state.round_trip,
         **_moment_data("since", state.since),
         **_moment_data("last_seen", state.last_seen),
+        "load": plain(state.load),
         "drain": plain(state.drain),
         **info,
     }

@@ -29,6 +29,9 @@ at 3, runtimes of heavy-tailed work run dry; without a limit, tasks are sent to 
 MOST = 4096
 """Attempts committed ahead per runtime at most, however short."""
 
+LEASED_AHEAD = 1000
+"""Attempts that an edge holds of tasks that name it and may be begun while it is cut off."""
+
 
 def horizon(book: Book) -> float:
     """Seconds of work that may lie committed on a runtime."""
@@ -69,6 +72,8 @@ def room(book: Book, work: Work, now: float, wanted: int = MOST) -> int:
     if not need.plain:
         return 1 if book.stock.fits(need) else 0
     free = max(int((book.stock.slots + TOLERANCE) / need.slots), 0)
+    if work.leased_ahead and book.info.edge:
+        return max(free, min(wanted, LEASED_AHEAD - len(book.committed)))
     if wanted <= free or book.unknown or not work.prediction.known:
         return free
     return free + ahead(book, work, now, free, wanted - free)

@@ -93,6 +93,9 @@ class Faults:
             process = self._process_of(noun)
             happened = process.alive and not process.suspended
             (self._kill if verb == "kill" else self._suspend)(process)
+        elif kind == "cut edge":
+            name = f"edge-{random.randint(1, self.world.plan.edges)}"
+            self.world.network.partition(name, random.choice([2.0, 10.0, 30.0, 90.0]))
         elif kind in ("partition", "slow network", "cut connection"):
             self._network_fault(kind)
         elif kind == "disk stalls":

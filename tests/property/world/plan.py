@@ -77,13 +77,14 @@ class Plan:
     high_water: int = 1_000_000
     max_tasks: int = 1_000_000
     faults: list[tuple[float, str]] = field(default_factory=list)
+    edges: int = 0
     speculation: float = 0.0
     """The share of slots that second copies may take."""
     switches: list[tuple[float, str]] = field(default_factory=list)
     """When an operator has tasks placed by another strategy."""
 
     @classmethod
-    def of(cls, seed: int, faults: Sequence[str] = ()) -> Plan:
+    def of(cls, seed: int, faults: Sequence[str] = (), edges: int = 0) -> Plan:
         """The plan of a seed; with ``faults`` many of these, and no others."""
         random = Random(seed)
         plan = cls(seed)
@@ -110,6 +111,10 @@ class Plan:
             weights = [FAULTS[kind] for kind in chosen]
         times = sorted(random.uniform(0.0, plan.seconds) for _ in range(count))
         plan.faults = [(when, random.choices(chosen, weights)[0]) for when in times]
+        if edges:
+            plan.edges, plan.slots = edges, plan.slots[: random.randint(1, 2)]
+            cuts = [(random.uniform(0.0, plan.seconds), "cut edge") for _ in range(random.randint(1, 6))]
+            plan.faults = sorted(plan.faults + cuts)
         plan._plan_placement(Random(f"placement of {seed}"))
         return plan
 
@@ -145,6 +150,8 @@ class Plan:
             timeout_run=random.uniform(0.2, 3.0) if is_hanging or random.random() < 0.1 else 0.0,
             idempotent=target == "work:long" and (random.random() < 0.3 or self.speculation >= 0.5),
             grace=random.choice([0.1, 1.0]),
+            offline=random.choice([0.0, 0.0, 5.0, 60.0]) if self.edges else 0.0,
+            resumable=bool(self.edges) and random.random() < 0.3,
         )
 
     def behave(self, options: Options, random: Random) -> Behaviour:

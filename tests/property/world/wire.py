@@ -16,6 +16,7 @@ from .timeline import Process
 
 TICKS_PER_HEARTBEAT = 4
 DECODERS: dict[str, Decoder] = {"client": for_client(), "controller": for_controller(), "runtime": for_runtime()}
+DECODERS["edge"] = DECODERS["runtime"]
 _SESSION_MESSAGES = (Welcome, Pong, ControllerChanged, Rejected)
 
 

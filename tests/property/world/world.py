@@ -46,9 +46,15 @@ class World:
     """All parts of one world."""
 
     def __init__(
-        self, seed: int, *, tracing: bool = False, refine: Refinement | None = None, faults: Sequence[str] = ()
+        self,
+        seed: int,
+        *,
+        tracing: bool = False,
+        refine: Refinement | None = None,
+        faults: Sequence[str] = (),
+        edges: int = 0,
     ) -> None:
-        self.plan = plan = Plan.of(seed, faults)
+        self.plan = plan = Plan.of(seed, faults, edges)
         self.tracing = tracing
         self.random = Random(seed * 2 + 1)
         self.timeline = Timeline()
@@ -72,6 +78,10 @@ class World:
         self.runtimes = [
             RuntimePart(self, self._process(f"runtime-{number}"), slots) for number, slots in enumerate(plan.slots, 1)
         ]
+        for number in range(1, edges + 1):
+            from .edge import EdgePart  # needs the agent, which most worlds have not
+
+            self.runtimes.append(EdgePart(self, self._process(f"edge-{number}"), 1.0))
         self.programs = [ClientPart(self, self._process(f"client-{number}")) for number in range(1, plan.clients + 1)]
         self.operator = ClientPart(self, self._process("operator"))
         self.clients = [*self.programs, self.operator]

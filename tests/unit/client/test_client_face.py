@@ -15,8 +15,8 @@ NAMES = [
     "JsonLinesCallback", "LogRecord", "NoBus", "Outcome", "PayloadError", "Prediction", "ProtocolError", "PullFailed",
     "QueueState", "Refused", "Requirements", "RuntimeState", "Status", "StoreError", "Task", "TaskCancelled",
     "TaskError", "TaskExpired", "TaskFailed", "TaskInfo", "TaskLost", "TooLarge", "Union", "UnionResult",
-    "as_completed", "connect", "context", "deployed", "gather", "local", "log", "metric", "params", "progress", "run_batch",
-    "wait",
+    "as_completed", "connect", "context", "deployed", "gather", "local", "log", "metric", "on_message", "params",
+    "progress", "run_batch", "tell", "wait",
 ]  # fmt: skip
 
 

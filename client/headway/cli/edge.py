@@ -1,0 +1,163 @@
+"""The verbs about edges: ``edges``, and below ``edge``: ``run``, ``push``, ``pull``, ``tell``, ``forget``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headway.cli.failures import DONE
+from headway.cli.options import epilog, json_option, on_bus
+from headway.cli.output import Column, Table, print_json
+from headway.cli.types import SECONDS, json_or_text
+from headway.cli.views import runtime_data
+from headway.cli.waiting import finish
+from headway.cli.words import NOTHING, duration, size
+
+if TYPE_CHECKING:
+    from headway import Client
+    from headway_bus.records import RuntimeState
+
+DAY = 86_400.0
+COLUMNS = (
+    Column("edge"),
+    Column("state", fixed=True),
+    Column("since", right=True),
+    Column("seen", right=True),
+    Column("running", right=True),
+    Column("held", right=True),
+    Column("undelivered", right=True),
+    Column("spool", right=True),
+    Column("version"),
+    Column("labels"),
+    Column("why"),
+)
+NAME = click.argument("name", metavar="EDGE")
+PATIENCE = click.option(
+    "--offline", type=SECONDS, default=DAY, help="How long it may stay undone while the edge is cut off.  [default: 1d]"
+)
+
+
+def edge_row(state: RuntimeState, now: float) -> list[str]:
+    """One edge as a person sees it."""
+    load, info = state.load, state.info
+
+    def since(at: float) -> str:
+        return duration(max(now - at, 0.0)) if at else NOTHING
+
+    return [
+        info.name,
+        state.state,
+        since(state.since),
+        since(state.last_seen),
+        str(state.running),
+        str(state.running + state.assigned),
+        f"{load['undelivered']:.0f}" if "undelivered" in load else NOTHING,
+        size(int(load["spool_bytes"])) if "spool_bytes" in load else NOTHING,
+        info.version or NOTHING,
+        ",".join(f"{name}={value}" for name, value in sorted(info.labels.items())) or NOTHING,
+        state.why or NOTHING,
+    ]
+
+
+@click.command(epilog=epilog("headway edges", "headway edges --json"))
+@json_option
+@on_bus
+def edges(bus: Client, as_json: bool) -> None:
+    """List the edges: here or away, since when, what they hold."""
+    found, now = [state for state in bus.runtimes() if state.info.edge], time.time()
+    if as_json:
+        print_json([runtime_data(state) for state in found])
+    else:
+        Table(COLUMNS, [edge_row(state, now) for state in found]).print()
+
+
+@click.command(epilog=epilog("headway edge run shop-17 'df -h /'", "headway edge run shop-17 'uptime' --offline 1h"))
+@NAME
+@click.argument("line", metavar="'SHELL LINE'")
+@PATIENCE
+@json_option
+@on_bus
+def run(bus: Client, name: str, line: str, offline: float, as_json: bool) -> int:
+    """Run a shell command line on an edge, and wait for what it prints.
+
+    An edge that is cut off runs it when it is back. Ctrl-C stops the waiting and not the command.
+    """
+    task = bus.options(runtime=name, offline=offline).command(line)
+    return finish(task, wait=True, follow=False, as_json=as_json, is_process=True)
+
+
+@click.command(epilog=epilog("headway edge push shop-17 model.onnx", "headway edge push shop-17 a.csv --as data/a.csv"))
+@NAME
+@click.argument("file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--as", "as_name", metavar="PATH", help="Its path in the edge's folder.  [default: its name]")
+@PATIENCE
+@json_option
+@on_bus
+def push(bus: Client, name: str, file: Path, as_name: str | None, offline: float, as_json: bool) -> int:
+    """Bring a file to an edge, and print where it lies there.
+
+    It travels in parts and goes on after a cut. Tasks find the folder in $HEADWAY_EDGE_FILES.
+    """
+    task = bus.options(runtime=name, offline=offline).model("edge", "push", as_name or file.name, file.read_bytes())
+    return finish(task, wait=True, follow=False, as_json=as_json)
+
+
+@click.command(
+    epilog=epilog("headway edge pull shop-17 data/counts.csv", "headway edge pull shop-17 /var/log/syslog -o -")
+)
+@NAME
+@click.argument("path", metavar="PATH")
+@click.option("-o", "--output", metavar="FILE", help="Where to write it; - is standard output.  [default: its name]")
+@PATIENCE
+@on_bus
+def pull(bus: Client, name: str, path: str, output: str | None, offline: float) -> int:
+    """Fetch a file from an edge.
+
+    PATH is in the edge's folder, or absolute. The file travels in parts and goes on after a cut.
+    """
+    content: bytes = bus.options(runtime=name, offline=offline).model("edge", "pull", path).result()
+    if output == "-":
+        sys.stdout.buffer.write(content)
+        return DONE
+    target = Path(output or Path(path).name)
+    target.write_bytes(content)
+    click.echo(f"{target}: {size(len(content))}")
+    return DONE
+
+
+@click.command(epilog=epilog("headway edge tell shop-17 '{\"threshold\": 0.7}'"))
+@NAME
+@click.argument("value", metavar="VALUE")
+@PATIENCE
+@json_option
+@on_bus
+def tell(bus: Client, name: str, value: str, offline: float, as_json: bool) -> int:
+    """Tell an edge's plugins something, and print their answer.
+
+    A VALUE that is JSON is passed as that value, any other as text.
+    """
+    task = bus.tell(name, json_or_text(value), offline=offline)
+    return finish(task, wait=True, follow=False, as_json=as_json)
+
+
+@click.command(epilog=epilog("headway edge forget shop-17"))
+@NAME
+@on_bus
+def forget(bus: Client, name: str) -> int:
+    """Forget an edge that has gone for good: it is not listed any more, and what it had runs elsewhere."""
+    bus.control("forget", edge=name)
+    click.echo(f"forgot {name}")
+    return DONE
+
+
+def add_verbs(command: click.Command) -> click.Command:
+    """Put the verbs for clients below the agent's own command."""
+    if isinstance(command, click.Group):
+        verbs: dict[str, Any] = {"run": run, "push": push, "pull": pull, "tell": tell, "forget": forget}
+        for name, verb in verbs.items():
+            command.add_command(verb, name)
+    return command
