@@ -130,6 +130,9 @@ class EdgeCore(Core):
     def on_child_gone(self, number: int, cause: ErrorInfo, was_running: bool, now: float) -> list[Effect]:
         return self._noting_outcomes(super().on_child_gone(number, cause, was_running, now))
 
+    def on_command_gone(self, key: AttemptKey, record: Ended, now: float) -> list[Effect]:
+        return self._noting_outcomes(super().on_command_gone(key, record, now))
+
     def _noting_outcomes(self, effects: list[Effect]) -> list[Effect]:
         for effect in effects:
             if isinstance(effect, Upload) and (outcome := self.attempts[effect.key].outcome) is not None:

@@ -229,3 +229,18 @@ def test_an_edge_whose_disk_is_full_gets_nothing_new() -> None:
     assert bench.status(1) == Status.QUEUED
     bench.tell(EDGE, m.Heartbeat(bench.now, 0, 0, 0, load={"full": 0.0}))
     assert bench.status(1) == Status.ASSIGNED
+
+
+def test_an_agent_that_reports_anothers_attempt_changes_nothing() -> None:
+    bench = with_edge()
+    bench.join("shop-18", slots=1, edge=True)
+    bench.end(1, name="shop-18", result=b"forged")
+    assert bench.counters["reports.fenced"] == 1 and bench.status(1) == Status.ASSIGNED
+    bench.end(1, name=EDGE)
+    assert bench.take_ends() == {task_id(1): Status.SUCCEEDED}
+
+
+def test_an_agent_that_says_it_holds_anothers_attempt_is_told_to_stop() -> None:
+    bench = with_edge()
+    answer = bench.join("shop-18", slots=0, held=inventory(1), edge=True)
+    assert answer.stop == [(task_id(1), 1)] and bench.task(1).runtime == EDGE
