@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ import bike_model  # noqa: E402 - the edges import it by the same name
 
 DATA = HERE / "bike_hour.csv.gz"
 PATIENCE = 60.0
+LOOK = 0.1
 
 
 class Edges:
@@ -71,17 +73,17 @@ class Edges:
         self.processes.pop(name).wait()
 
     def stop(self) -> None:
-        for process in reversed(self.processes.values()):
+        """End everything: the hub last, because an edge that leaves waits until all that it says is settled."""
+        hub = self.processes.pop("hub", None)
+        for process in self.processes.values():
             process.send_signal(signal.SIGCONT)
             process.terminate()
-        for process in reversed(self.processes.values()):
-            try:
-                process.wait(20.0)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+        for process in self.processes.values():
+            _end(process)
+        if hub is not None and hub.stdout is not None:
+            hub.terminate()
+            _end(hub)
+            hub.stdout.close()
 
     def _paths(self) -> list[str]:
         return ["--state", str(self.folder / "work"), "--path", str(HERE)]
@@ -98,6 +100,14 @@ class Edges:
             )
         self.processes[name] = process
         return process
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(20.0)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def deal(folder: Path, count: int, seed: int = 1) -> tuple[dict[str, Path], Path, Path]:
@@ -156,12 +166,14 @@ def federate(edges: Edges, bus: headway.Client, rounds: int, steps: int, deadlin
 
 
 def until_there(bus: headway.Client, names: Iterable[str]) -> None:
-    """Wait for all runtimes, by what the bus publishes of them."""
+    """Wait for all runtimes."""
     missing = set(names)
-    for _ in bus.subscribe("runtimes", timeout=PATIENCE):
+    for _ in range(int(PATIENCE / LOOK)):
         missing -= {each.info.name for each in bus.runtimes() if each.state == "online"}
         if not missing:
             return
+        time.sleep(LOOK)
+    raise TimeoutError(f"not there within {PATIENCE:g} s: {', '.join(sorted(missing))}")
 
 
 def report(bus: headway.Client, result: headway.UnionResult, whole: Path, test: Path) -> tuple[list[float], float]:

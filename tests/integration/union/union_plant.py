@@ -119,17 +119,21 @@ class UnionPlant:
             )
 
     def close(self) -> None:
-        """End everything: the runtimes first, so that they can still say that they leave."""
+        """End everything: the hub last, because a runtime that leaves waits until all that it says is settled."""
         for process in self.edges.values():
             process.send_signal(signal.SIGCONT)
             process.terminate()
-        for process in [*self.edges.values(), self.hub]:
-            process.send_signal(signal.SIGTERM)
-        for process in [*self.edges.values(), self.hub]:
-            try:
-                process.wait(15.0)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        for process in self.edges.values():
+            self._end(process)
+        self.hub.terminate()
+        self._end(self.hub)
         if self.hub.stdout is not None:
             self.hub.stdout.close()
+
+    @staticmethod
+    def _end(process: subprocess.Popen[bytes]) -> None:
+        try:
+            process.wait(15.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
