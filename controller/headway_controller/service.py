@@ -11,8 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgpack
-
 from headway_bus.codec import MAX_HEADER_BYTES, encode, for_controller
 from headway_bus.config import Settings, state_folder
 from headway_bus.endpoint import Frame
@@ -30,10 +28,9 @@ from headway_controller.core import Controller
 from headway_controller.desk import Desk
 from headway_controller.edges import EDGES_STATE, pack_edges, restore_edges
 from headway_controller.effects import Effect, Join, Note, ReadOutcomes, Send, TellUnknown, Write
-from headway_controller.estimates import LearnedPredictor
 from headway_controller.extensions import use_predictor, use_strategy
+from headway_controller.kept import load_roster, load_scheduler, pack_learned, pack_roster
 from headway_controller.packed import WORTH_PACKING, packed_for, unpacked
-from headway_controller.placement import Scheduler, Waits
 from headway_controller.store import Receipt, SaveState, StoredTask, open_store
 from headway_controller.store.sealing import can_seal
 from headway_controller.unions import Unions
@@ -51,9 +48,6 @@ HOUSEKEEPING = 30.0
 
 BLOB_AGE = 3_600.0
 """Seconds for which a blob is kept that no task refers to: its submission may still be on its way."""
-
-LEARNED_STATE = "learned"
-ROSTER_STATE = "runtimes"
 
 Result = TypeVar("Result")
 log = get_logger("headway.controller")
@@ -88,10 +82,9 @@ class ControllerService:
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="headway-read")
         # Parts of a blob are written, and answered, in the order in which they came or were asked for: one thread.
         self._blob_thread = ThreadPoolExecutor(1, thread_name_prefix="headway-blob")
-        self._fifo_queues = fifo_queues
         self.core = Controller(
             self.instance,
-            self._load_learned(),
+            load_scheduler(self.store, fifo_queues),
             wall_offset=time.time() - time.monotonic(),
             heartbeat=heartbeat,
             missed_heartbeats=missed_heartbeats,
@@ -104,13 +97,8 @@ class ControllerService:
         self.core.audience.can_seal = durability == "memory" or can_seal()
         self.core.scheduler.backlog.shares.weights.update(namespace_weights or {})
         self.core.copies.share = speculation
-        try:
-            if strategy:
-                use_strategy(self.core.scheduler, strategy)
-            use_predictor(self.core.scheduler, predictor, lookup_table)
-        except ValueError as error:
-            self.store.close()
-            raise ConfigError(f"[controller] strategy or predictor: {error}") from None
+        self.core.fleet.unpacks = can_pack()
+        self._choose(strategy, predictor, lookup_table)
         self._desk = Desk(self)
         self._verbs = Verbs(self, self._finish)
         self._verbs.lookup_table = lookup_table
@@ -128,7 +116,15 @@ class ControllerService:
         self._joined = asyncio.Event()
         self._refused = ""
         self._roster = 0
-        self.core.fleet.unpacks = can_pack()
+
+    def _choose(self, strategy: str, predictor: str, lookup_table: str) -> None:
+        try:
+            if strategy:
+                use_strategy(self.core.scheduler, strategy)
+            use_predictor(self.core.scheduler, predictor, lookup_table)
+        except ValueError as error:
+            self.store.close()
+            raise ConfigError(f"[controller] strategy or predictor: {error}") from None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> ControllerService:
@@ -169,7 +165,7 @@ class ControllerService:
         core.life.remember(statuses)
         # Runtimes come back within a heartbeat or two; until then nobody knows whether they have these tasks.
         until = now + core.heartbeat * (core.fleet.missed + 0.5)
-        core.restore(found, statuses, now, until, await self.read(self._load_roster), unions)
+        core.restore(found, statuses, now, until, await self.read(load_roster, self.store), unions)
         restore_edges(core.state, await self.read(self.store.load_state, EDGES_STATE), core.life.wall_offset)
         core.on_cut()  # until the broker takes us in
         if found:
@@ -219,7 +215,7 @@ class ControllerService:
                 handle.cancel()
         for task in list(self._asking):
             task.cancel()
-        self._save_learned()
+        self.store.write([pack_learned(self.core.scheduler)])
         await asyncio.get_running_loop().run_in_executor(None, self.store.close)
         self._on_stored()
         if self._link is not None:
@@ -298,8 +294,7 @@ class ControllerService:
         if self._roster != self.core.fleet.roster and not self._closed:
             self._roster = self.core.fleet.roster
             edges = pack_edges(self.core.state, self.core.life.wall_offset)
-            saved = SaveState(ROSTER_STATE, msgpack.packb(self.core.fleet.present()))
-            self.store.write([saved, SaveState(EDGES_STATE, edges)])
+            self.store.write([pack_roster(self.core.fleet.present()), SaveState(EDGES_STATE, edges)])
         for effect in self.core.finish(now):
             try:
                 self._perform(effect)
@@ -497,27 +492,4 @@ class ControllerService:
             self.core.state.counters["tasks.purged"] += len(self.core.drop(expired))
             self._finish()
         await self.read(self.store.sweep_blobs, now - BLOB_AGE)
-        self._save_learned()
-
-    def _load_roster(self) -> list[str]:
-        """The runtimes that an earlier controller had."""
-        saved = self.store.load_state(ROSTER_STATE)
-        return [str(name) for name in msgpack.unpackb(saved)] if saved else []
-
-    def _save_learned(self) -> None:
-        learned = {"predictor": self.core.scheduler.predictor.to_state(), "waits": self.core.scheduler.waits.to_state()}
-        self.store.write([SaveState(LEARNED_STATE, msgpack.packb(learned))])
-
-    def _load_learned(self) -> Scheduler:
-        """A scheduler that knows what the earlier controller had learned."""
-        saved = self.store.load_state(LEARNED_STATE)
-        if saved:
-            try:
-                learned = msgpack.unpackb(saved, strict_map_key=False)
-                scheduler = Scheduler(LearnedPredictor.from_state(learned["predictor"]), self._fifo_queues)
-                scheduler.take_up(Waits.from_state(learned["waits"]))
-                return scheduler
-            except (ValueError, TypeError, KeyError) as error:
-                # Estimates are worth less than tasks: begin to learn anew rather than refuse to start.
-                log.warning("what had been learned cannot be read; learning starts anew", reason=repr(error))
-        return Scheduler(None, self._fifo_queues)
+        self.store.write([pack_learned(self.core.scheduler)])

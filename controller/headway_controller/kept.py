@@ -1,0 +1,50 @@
+"""What a controller keeps in its store beside the tasks: what the estimates have learned, and which runtimes were here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgpack
+
+from headway_bus.logs import get_logger
+from headway_controller.estimates import LearnedPredictor
+from headway_controller.placement import Scheduler, Waits
+from headway_controller.store import SaveState
+from headway_controller.store.protocol import Store
+
+LEARNED_STATE = "learned"
+ROSTER_STATE = "runtimes"
+
+log = get_logger("headway.controller")
+
+
+def pack_learned(scheduler: Scheduler) -> SaveState:
+    """What the next controller shall know of run times and waits."""
+    learned = {"predictor": scheduler.predictor.to_state(), "waits": scheduler.waits.to_state()}
+    return SaveState(LEARNED_STATE, msgpack.packb(learned))
+
+
+def load_scheduler(store: Store, fifo_queues: Sequence[str]) -> Scheduler:
+    """A scheduler that knows what the earlier controller had learned."""
+    saved = store.load_state(LEARNED_STATE)
+    if saved:
+        try:
+            learned = msgpack.unpackb(saved, strict_map_key=False)
+            scheduler = Scheduler(LearnedPredictor.from_state(learned["predictor"]), fifo_queues)
+            scheduler.take_up(Waits.from_state(learned["waits"]))
+            return scheduler
+        except (ValueError, TypeError, KeyError) as error:
+            # Estimates are worth less than tasks: begin to learn anew rather than refuse to start.
+            log.warning("what had been learned cannot be read; learning starts anew", reason=repr(error))
+    return Scheduler(None, fifo_queues)
+
+
+def pack_roster(runtimes: Sequence[str]) -> SaveState:
+    """The names of runtimes that may hold attempts."""
+    return SaveState(ROSTER_STATE, msgpack.packb(list(runtimes)))
+
+
+def load_roster(store: Store) -> list[str]:
+    """The runtimes that an earlier controller had."""
+    saved = store.load_state(ROSTER_STATE)
+    return [str(name) for name in msgpack.unpackb(saved)] if saved else []
