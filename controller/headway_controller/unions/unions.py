@@ -378,6 +378,7 @@ def _part_options(task: Task, number: int, edge: str) -> Options:
         after=[],
         delay=0.0,
         timeout_start=0.0,
+        offline=options.offline or plan.deadline,  # what an edge finishes while it is cut off still counts until then
         idempotent=False,
         key="",
         union=None,

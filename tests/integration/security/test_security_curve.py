@@ -17,7 +17,6 @@ from headway_broker.authentication import POLL
 from headway_broker.service import BrokerService, check_bind
 from headway_bus import config, keys
 from headway_bus import messages as m
-from headway_bus.codec import encode
 from headway_bus.errors import BusError, ConfigError
 from headway_bus.keyring import Keyring
 from headway_bus.keys import Key, prepare_with
@@ -100,15 +99,16 @@ def test_nobody_speaks_to_the_wrong_broker(bus: Bus) -> None:
 
 
 def test_another_mechanism_is_refused(bus: Bus) -> None:
+    """By a bare socket: ZeroMQ's own client now and then never ends after a handshake that failed (libzmq issue 2733)."""
     hub, _ = bus
-    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
-        socket.set(zmq.LINGER, 0)
-        socket.set(zmq.RCVTIMEO, 500)
-        socket.plain_username, socket.plain_password = b"admin", b"admin"
-        socket.connect(hub.url)
-        socket.send_multipart([BROKER, encode(m.Hello(m.PROTOCOL_VERSION, "admin", "admin", b"x"))])
-        with pytest.raises(zmq.Again):
-            socket.recv_multipart()
+    host, _, port = hub.url.removeprefix("tcp://").partition(":")
+    greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"PLAIN".ljust(20, b"\0") + bytes(32)
+    with sockets.create_connection((host, int(port)), timeout=30.0) as connection:
+        connection.sendall(greeting)
+        answer = b""
+        while data := connection.recv(4096):
+            answer += data
+    assert len(answer) <= 64, "at most its own greeting, and then the end of the connection"
     assert not hub.broker.core.state.by_route
 
 

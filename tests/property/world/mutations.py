@@ -123,7 +123,7 @@ def requeue_on_a_cut(core: Any) -> None:
         def hasty(name: str, now: float) -> None:
             runtime = core.state.runtimes.get(name)
             for task, attempt in list(runtime.held) if runtime is not None else []:
-                core.fleet._lose_attempt(name, task, attempt, "it was cut off", now)
+                core.fleet.lose_attempt(name, task, attempt, "it was cut off", now)
 
         core.fleet.on_gone = hasty  # type: ignore[method-assign]
 

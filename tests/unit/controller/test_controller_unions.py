@@ -129,6 +129,14 @@ def test_an_edge_that_is_away_gets_its_part_when_it_is_back() -> None:
     assert status == Status.SUCCEEDED and result["missing"] == []
 
 
+def test_an_edge_that_is_cut_off_keeps_its_part_until_the_deadline() -> None:
+    union = UnionBench(deadline=600.0)
+    union.submit()
+    parts = [task for task in union.bench.controller.state.tasks.values() if task.options.part is not None]
+    assert parts
+    assert {task.options.offline for task in parts} == {600.0}
+
+
 def test_at_the_deadline_the_quorum_is_enough_and_the_rest_is_missing_and_stopped() -> None:
     union = UnionBench(deadline=60.0, quorum=0.6, merge="m:add")
     union.submit()
