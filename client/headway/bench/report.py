@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from headway.bench import loads, recovery, scale
+from headway.bench import crowd, loads, recovery, scale
 from headway.bench.figures import Figure
 from headway.bench.plant import GIVEN, LAYOUTS, ONE_PROCESS, plant
 from headway_bus import loops
@@ -27,10 +27,11 @@ class Extent:
     many: int = 1_000_000
     few: int = 10_000
     runtimes: int = 1_000
+    clients: int = 200
     layouts: tuple[str, ...] = LAYOUTS
 
 
-QUICK = Extent(2, 10_000, 300, 64, 50, 50_000, 5_000, 200, (ONE_PROCESS,))
+QUICK = Extent(2, 10_000, 300, 64, 50, 50_000, 5_000, 200, 50, (ONE_PROCESS,))
 
 
 def measure(kind: str, extent: Extent, url: str | None = None) -> Iterator[list[Figure]]:
@@ -44,6 +45,7 @@ def measure(kind: str, extent: Extent, url: str | None = None) -> Iterator[list[
         yield loops.run(scale.memory(min(extent.many, 200_000)))
         yield loops.run(scale.idle(extent.runtimes))
         yield loops.run(scale.placement(extent.few * 2))
+        yield loops.run(crowd.clients(extent.clients, extent.few))
         yield loops.run(scale.queued(extent.few, extent.many))
         yield scale.imports(extent.rounds)
     else:
