@@ -341,6 +341,8 @@ class Audience:
                     size += len(result)
                     outcomes.append(outcome)
                     continue
+                if self._came_since(client, outcome):
+                    continue
                 size += size_of(result) if not isinstance(result, int) else 0
                 if outcome.error is not None:  # a thousand tracebacks are more than a header may hold
                     size += len(outcome.error.message) + len(outcome.error.traceback)
@@ -351,7 +353,25 @@ class Audience:
         """Send overdue batches again."""
         for batch in client.outbox.due(now):
             self.state.counters["repeats.ended"] += 1
+            outcomes, frames = batch.content
+            batch.content = ([each for each in outcomes if not self._came_since(client, each)], frames)
+            ended = [each.task for each in batch.content[0] if _is_unknown(each) and each.task in self.life.recent]
+            if ended:
+                batch.content = ([each for each in batch.content[0] if each.task not in ended], frames)
+                self.turn.effects.append(ReadOutcomes(client.name, ended))
             self._send_batch(client, batch, now)
+
+    def _came_since(self, client: Client, outcome: Outcome) -> bool:
+        """Whether the word that nobody knows a task is not true any more, because it was submitted (again) since.
+
+        If so the client hears of the task's end instead.
+        """
+        task = self.state.tasks.get(outcome.task) if _is_unknown(outcome) else None
+        if task is None or not self.tenancy.sees(client.name, task):
+            return False
+        if client.name not in task.watchers:
+            task.watchers = (*task.watchers, client.name)
+        return True
 
     def _send_batch(self, client: Client, batch: Batch[tuple[list[Outcome], list[Bytes]]], now: float) -> None:
         client.outbox.sent(batch, now)
@@ -469,3 +489,7 @@ def _unknown(task_id: TaskId) -> Outcome:
     """What is said of a task that nobody knows, or that whoever asks has no business with."""
     text = "this controller does not know the task: it was purged, or the controller keeps nothing (durability memory)"
     return Outcome(task_id, Status.FAILED, 0, error=ErrorInfo(Reason.LOST, text))
+
+
+def _is_unknown(outcome: Outcome) -> bool:
+    return outcome.attempt == 0 and outcome.error is not None and outcome.error.reason == Reason.LOST

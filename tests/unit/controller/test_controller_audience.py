@@ -202,6 +202,28 @@ class TestAwaiting:
         (outcome,) = ended.outcomes
         assert (outcome.status, outcome.error and outcome.error.reason) == (Status.FAILED, Reason.LOST)
 
+    @pytest.mark.parametrize("ended", [False, True])
+    def test_the_word_that_nobody_knows_it_is_not_repeated_once_it_has_come(self, ended: bool) -> None:
+        """It is said until the client has heard it; meanwhile the task may be submitted (seed 508395)."""
+        bench = Bench()
+        bench.join()
+        bench.tell(CLIENT, m.Await(5, [task_id(1)]))
+        bench.take(CLIENT, m.Accepted)
+        (unknown,) = bench.take_outcomes(acknowledge=False)
+        assert unknown.error.reason == Reason.LOST
+        bench.submit(1, client="other", watch=False)
+        bench.take_assigned()
+        if ended:
+            bench.end(1)
+        bench.wait_beating(6.0)
+        said = [
+            each for message in bench.take_all(CLIENT) if isinstance(message, m.TasksEnded) for each in message.outcomes
+        ]
+        assert [each.status for each in said] == ([Status.SUCCEEDED] if ended else [])
+        if not ended:
+            bench.end(1)
+            assert Status.SUCCEEDED in bench.take_ends().values()
+
     def test_a_task_that_comes_in_while_the_store_is_read_is_waited_for(self) -> None:
         bench = Bench()
         bench.hear(CLIENT, m.Await(7, [task_id(1)]))
