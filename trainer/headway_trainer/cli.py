@@ -15,6 +15,7 @@ import click
 from headway.cli.failures import DONE, FAILED
 from headway.cli.options import CONNECT_SECONDS, Choice, bus_options, epilog, json_option
 from headway.cli.output import Column, Table, note, print_json
+from headway_bus.config import Settings, load
 from headway_trainer.running.job import Job
 from headway_trainer.study_cli import figure, study
 
@@ -98,21 +99,34 @@ def _job(file: Path, settings: dict[str, Any]) -> Job:
 
 
 def run_job(ctx: click.Context, job: Job, folder: Path | None, quiet: bool, plots: int | None = None) -> dict[str, Any]:
-    """Train on the bus that the command line chose, with bars on a terminal. ``plots``: None: a few, if it can be done."""
+    """Train on the bus that the command line chose, with bars on a terminal. ``plots``: None: a few, if it can be done.
+
+    Where no bus was chosen and none answers at the default address, a private one is started for this training.
+    """
     import headway
     from headway_trainer.running.training import train as run
 
     choice = ctx.find_root().ensure_object(Choice)
     drawn = PLOTS if plots is None and folder is not None and find_spec("matplotlib") else plots or 0
 
-    async def work() -> dict[str, Any]:
-        async with headway.connect(
-            choice.bus, config=choice.config, key_file=choice.key_file, timeout=CONNECT_SECONDS
-        ) as bus:
+    reached = False
+
+    async def work(url: str | None, key_file: str | Path | None) -> dict[str, Any]:
+        nonlocal reached
+        async with headway.connect(url, config=choice.config, key_file=key_file, timeout=CONNECT_SECONDS) as bus:
+            reached = True
             with _progress(quiet) as (progress, listener):
                 return await run(bus, job, folder=folder, progress=progress, listener=listener, plots=drawn)
 
-    return asyncio.run(work())
+    try:
+        return asyncio.run(work(choice.bus, choice.key_file))
+    except headway.NoBus:
+        settings = load(choice.config, {"bus.url": choice.bus})
+        if reached or settings.bus.url != Settings().bus.url:
+            raise
+    note("no bus runs here; a private one is started for this training (`headway up` keeps one)")
+    with headway.local(path=[Path.cwd()]) as private:
+        return asyncio.run(work(private.url, ""))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -47,6 +48,22 @@ def test_options_instead_of_a_file(url: str, capsys: pytest.CaptureFixture[str])
     assert run(["--bus", url, DIRTY, *options.split(), "--json"], train) == 0
     found = json.loads(capsys.readouterr().out)
     assert len(found["series"]) == 14 and found["table"][1]["model"] == "MaxNModel"
+
+
+def test_without_a_bus_a_private_one_is_started_and_with_a_wrong_address_none(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with headway.local(slots=1) as bus:
+        gone = bus.url
+    options = "--group region,sku --time date --target y --model Naive --trials 1 --horizon 2 --json"
+    words = [*options.split(" "), DIRTY]
+    assert run(["--bus", gone, *words], train) == 3
+    assert f"no bus answers at {gone}" in capsys.readouterr().err
+    monkeypatch.setattr("headway_trainer.cli.Settings", lambda: SimpleNamespace(bus=SimpleNamespace(url=gone)))
+    assert run(["--bus", gone, *words], train) == 0
+    told = capsys.readouterr()
+    assert "a private one is started" in told.err
+    assert len(json.loads(told.out)["series"]) == 14
 
 
 def test_a_report_has_models_that_forecast_the_same_and_pictures(
