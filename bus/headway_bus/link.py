@@ -94,6 +94,8 @@ class BusLink(Protocol):
     def controller(self) -> bytes: ...
     @property
     def round_trip(self) -> float: ...
+    @property
+    def silence(self) -> float: ...
     def send(self, target: bytes, message: Message, frames: Sequence[Frame] = ()) -> bool: ...
     async def close(self) -> None: ...
 
@@ -147,6 +149,11 @@ class Link:
     @property
     def round_trip(self) -> float:
         return self.session.round_trip
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the broker was last heard."""
+        return self.session.silence(self._clock())
 
     def start(self) -> None:
         """Begin to connect; returns at once."""
@@ -332,6 +339,10 @@ class LocalLink:
 
     @property
     def round_trip(self) -> float:
+        return 0.0
+
+    @property
+    def silence(self) -> float:
         return 0.0
 
     def up(self, welcome: Welcome) -> None:

@@ -119,6 +119,10 @@ class Session:
     def is_up(self) -> bool:
         return self.state == "up"
 
+    def silence(self, now: float) -> float:
+        """Seconds since the broker was last heard; 0 while there is no connection, of which ``on_down`` has told."""
+        return max(0.0, now - self._heard) if self.is_up else 0.0
+
     def on_tick(self, now: float) -> list[Effect]:
         """Time has passed: connect, ask for a sign of life, or give up. Call a few times per heartbeat."""
         if self._ticked and now - self._ticked > self.heartbeat:

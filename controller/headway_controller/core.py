@@ -169,7 +169,7 @@ class Controller:
             self._on_present(set(self._awaited), now)
 
     def on_stood_still(self, now: float) -> None:
-        """The process was suspended; see ``Fleet.on_stood_still``."""
+        """The process, or the broker, was suspended; see ``Fleet.on_stood_still``."""
         self.fleet.on_stood_still(now)
 
     def on_cut(self) -> None:

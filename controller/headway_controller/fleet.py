@@ -264,7 +264,7 @@ class Fleet:
                 self._fall_silent(runtime, now, f"no heartbeat for {now - runtime.seen:.1f} s")
 
     def on_stood_still(self, now: float) -> None:
-        """The controller itself was suspended: nobody's silence during that time says anything."""
+        """The controller itself was suspended, or the broker is: nobody's silence during that time says anything."""
         for runtime in self.state.runtimes.values():
             runtime.seen = max(runtime.seen, now)
 

@@ -43,6 +43,10 @@ TICKS_PER_HEARTBEAT = 8
 MAX_REFUSED = 10_000
 """Refused ones of a request that are named in its answer; more would make a header that nobody reads."""
 
+QUIET = 1.5
+"""Heartbeats without a word from the broker, which answers one each, after which nobody else's silence counts either: it may
+be suspended, and a lease is shorter than the time after which the link takes that for a cut."""
+
 HOUSEKEEPING = 30.0
 """Seconds between looks at what may be purged, and between savings of what the predictor has learned."""
 
@@ -454,7 +458,7 @@ class ControllerService:
 
     def _tick(self) -> None:
         now, core = self.now(), self.core
-        if now - self._ticked > core.heartbeat:
+        if now - self._ticked > core.heartbeat or (self._link and self._link.silence > core.heartbeat * QUIET):
             core.on_stood_still(now)
         self._ticked = now
         core.life.wall_offset = time.time() - time.monotonic()

@@ -75,7 +75,8 @@ def test_a_disk_that_fills_in_the_middle_ends_the_run_and_the_next_goes_on(
         headway.run_batch(batch, slots=2)
     monkeypatch.setattr(batch_folder, "_put", real)
     before = {name: batch.get_persisted_job_status(name) for name in ("j0", "j59")}
-    assert before == {"j0": "succeed", "j59": "init"}
+    assert before["j0"] == "succeed"
+    assert before["j59"] in ("init", "interrupted"), "which of them depends on how far the jobs were"
     for file in (tmp_path / "b").glob("*.json"):
         json.loads(file.read_text())  # none is half
     result = headway.run_batch(batch, slots=2)
@@ -87,12 +88,15 @@ def test_a_disk_that_fills_in_the_middle_ends_the_run_and_the_next_goes_on(
 def test_with_exit_on_finish_false_it_stays_and_answers_until_ctrl_c(shell: Shell) -> None:
     pytest.importorskip("uvicorn", reason="the calls over HTTP need: pip install 'headway[http]'")
     file = write_batch(shell, job("j", "true"), server={"port": 0}, scheduler={"exit_on_finish": False})
-    for _ in range(2):  # the second time nothing is to be run
-        running = begun(shell, file)
+    for turn in range(2):  # the second time nothing is to be run
+        written = shell.home / f"log-{turn}"
+        with written.open("w") as log:
+            running = shell.start("run", "--config", file, "--plain", stdout=subprocess.DEVNULL, stderr=log)
         portal = portal_of(shell)
         while headway_states(portal) != {"j": "succeed"}:
             assert running.poll() is None
-        assert running.poll() is None
+        while "staying until Ctrl-C" not in written.read_text():  # the job says that it is over before the run knows
+            assert running.poll() is None
         running.send_signal(signal.SIGINT)
         assert running.wait(PATIENCE) == 0
 

@@ -225,8 +225,10 @@ def linger(loaded: Loaded, portal: Portal) -> None:
     """Stay until Ctrl-C where that is asked for."""
     if not stays(loaded):
         return
-    log.info("all jobs are over; staying until Ctrl-C (exit_on_finish is false)", batch=loaded.name, portal=portal.url)
     with suppress(KeyboardInterrupt):
+        log.info(
+            "all jobs are over; staying until Ctrl-C (exit_on_finish is false)", batch=loaded.name, portal=portal.url
+        )
         threading.Event().wait()
 
 

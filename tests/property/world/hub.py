@@ -16,6 +16,7 @@ from headway_controller.core import Controller
 from headway_controller.effects import Effect, Note, ReadOutcomes, Send, Write
 from headway_controller.placement import Scheduler
 from headway_controller.placement.strategies import DEFAULT
+from headway_controller.service import QUIET
 from headway_controller.store.protocol import Receipt, SaveState
 from headway_controller.usage import Quotas
 from headway_controller.views import outcome_of_stored
@@ -130,6 +131,10 @@ class LocalWire:
     @property
     def is_up(self) -> bool:
         return self._is_up
+
+    @property
+    def silence(self) -> float:
+        return 0.0
 
     def start(self) -> None:
         self._broker.attach_local(self)
@@ -343,7 +348,7 @@ class ControllerPart:
 
     def _tick(self) -> None:
         now, core = self.now(), self.core
-        if now - self._ticked > core.heartbeat:
+        if now - self._ticked > core.heartbeat or self.wire.silence > core.heartbeat * QUIET:
             core.on_stood_still(now)
         self._ticked = now
         core.life.wall_offset = self._wall_offset()

@@ -52,6 +52,10 @@ class Wire:
     def is_up(self) -> bool:
         return self.session.is_up
 
+    @property
+    def silence(self) -> float:
+        return self.session.silence(self._clock())
+
     def start(self) -> None:
         self._tick()
 

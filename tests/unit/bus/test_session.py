@@ -82,6 +82,14 @@ def test_silence_brings_it_down_and_then_it_tries_again() -> None:
     )
 
 
+def test_how_long_the_broker_has_been_silent_is_known_while_there_is_a_connection() -> None:
+    one = up(100.0)
+    one.on_heard(103.0)
+    assert one.silence(105.5) == 2.5
+    one.on_disconnected(106.0)
+    assert one.silence(200.0) == 0.0
+
+
 def test_whatever_is_heard_is_a_sign_of_life() -> None:
     one = up()
     for second in range(1, 60):

@@ -78,11 +78,18 @@ def with_parent() -> None:
     process_control(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+LONGEST_ROOT = 103
+"""Bytes of the folder's path, so that the path of the socket in it is at most 107: the system takes no more."""
+
+
 class Helper:
     """What is there, and what has been sent of it."""
 
     def __init__(self, needed: list[str], temporary: str) -> None:
         self.root = tempfile.mkdtemp(prefix="headway-batch-", dir=Path(temporary).expanduser() if temporary else None)
+        if len(os.fsencode(self.root)) > LONGEST_ROOT and not temporary:
+            Path(self.root).rmdir()
+            self.root = tempfile.mkdtemp(prefix="headway-batch-", dir="/tmp")
         self.runtime: subprocess.Popen[bytes] | None = None
         self.active: dict[str, dict[str, int]] = {}
         self.leaving = False
