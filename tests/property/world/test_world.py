@@ -16,7 +16,7 @@ from .mutations import MUTATIONS
 
 ROOT = Path(__file__).parents[3]
 WORLDS = 60
-MOST_WORLDS = 400
+MOST_WORLDS = 1000
 """Within which a defect that was put in on purpose must be found."""
 
 
