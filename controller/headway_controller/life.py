@@ -45,7 +45,7 @@ from headway_controller.state import (
     status_of,
 )
 from headway_controller.store.protocol import EndTask, StoredTask, UpdateTask
-from headway_controller.story import decode_story, encode_story
+from headway_controller.story import add_once, decode_story, encode_story
 from headway_controller.transitions import move
 from headway_controller.turn import Turn
 from headway_controller.usage import Usage
@@ -248,7 +248,8 @@ class Life:
         if ended.end == AttemptEnd.SUCCEEDED:
             self._end(task, "succeed", Status.SUCCEEDED, now, result=result, seconds=ended.seconds)
         elif task.cancelling:
-            self._end(task, "cancel", Status.CANCELLED, now, error=ErrorInfo(Reason.CANCELLED, "cancelled"))
+            error = ErrorInfo(Reason.CANCELLED, "cancelled")
+            self._end(task, "cancel", Status.CANCELLED, now, error=error, seconds=ended.seconds)
         elif task.expiring and ended.end == AttemptEnd.RETURNED:
             self._expire(task, now)
         elif ended.end in (AttemptEnd.RETURNED, AttemptEnd.CANCELLED):
@@ -493,5 +494,5 @@ class Life:
         """Add to the task's story what its other fields will not tell once the next attempt overwrites them."""
         story = task.story = task.story if task.story is not None else []
         if task.started and isinstance(task.state, Running):
-            story.append(Transition(task.started, "running", "", task.runtime, task.attempt))
+            add_once(story, Transition(task.started, "running", "", task.runtime, task.attempt))
         story.append(Transition(now + self.wall_offset, status, reason, task.runtime, task.attempt))

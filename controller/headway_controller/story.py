@@ -1,4 +1,4 @@
-"""A task's story as bytes: the steps that its other fields do not tell, as the store keeps them."""
+"""A task's story: the steps that its other fields do not tell, and their bytes as the store keeps them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ from headway_bus.records import Transition
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Transition])
+
+
+def add_once(story: list[Transition], step: Transition) -> None:
+    """Add a step, unless it was told before: that an attempt began may be told together with several of its later steps."""
+    if step not in story:
+        story.append(step)
 
 
 def encode_story(story: list[Transition]) -> bytes:

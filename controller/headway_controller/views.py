@@ -18,7 +18,7 @@ from headway_controller.state import (
     status_of,
 )
 from headway_controller.store.protocol import StoredTask
-from headway_controller.story import decode_story
+from headway_controller.story import add_once, decode_story
 
 
 def info_of_task(task: Task, wall_offset: float) -> TaskInfo:
@@ -54,7 +54,7 @@ def _story_of_task(task: Task, wall_offset: float) -> list[Transition]:
     elif isinstance(state, Assigned):
         story.append(Transition(state.since + wall_offset, "assigned", "", state.runtime, task.attempt))
     if task.started:
-        story.append(Transition(task.started, "running", "", task.runtime, task.attempt))
+        add_once(story, Transition(task.started, "running", "", task.runtime, task.attempt))
     if isinstance(state, Ended):
         story.append(_end_of(state.outcome, state.since + wall_offset))
     return story
@@ -80,7 +80,7 @@ def info_of_stored(stored: StoredTask) -> TaskInfo:
             client=stored.client,
         )
     if end.started:
-        story.append(Transition(end.started, "running", "", end.runtime, end.attempt))
+        add_once(story, Transition(end.started, "running", "", end.runtime, end.attempt))
     reason = end.error.message if end.error is not None else ""
     story.append(Transition(end.ended, end.status, reason, end.runtime, end.attempt))
     return TaskInfo(

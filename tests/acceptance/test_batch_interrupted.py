@@ -20,6 +20,7 @@ def test_ctrl_c_ends_everything_and_the_next_run_goes_on(shell: Shell) -> None:
     file = write_batch(shell, job("first", "echo x >>../first-ran"), job("second", WAITING), job("third", "true"))
     running = begun(shell, file, "--slots", "1")
     wait_for_file(data(shell) / "started")
+    wait_for_file(data(shell) / "first.succeed")
     running.send_signal(signal.SIGINT)
     assert running.wait(timeout=PATIENCE) == 130
     assert shell.processes() == []
@@ -35,6 +36,7 @@ def test_h_w3_kill_9_of_the_run_ends_its_jobs_and_the_next_run_goes_on(shell: Sh
     file = write_batch(shell, job("first", "echo x >>../first-ran"), job("second", WAITING))
     running = begun(shell, file, "--slots", "1")
     wait_for_file(data(shell) / "started")
+    wait_for_file(data(shell) / "first.succeed")
     os.kill(running.pid, signal.SIGKILL)
     running.wait()
     (data(shell) / "release").touch()

@@ -84,6 +84,8 @@ class Book:
     """Seconds that the rest is predicted to take."""
 
     by_task: dict[str, Entry] = field(default_factory=dict)
+    _begun: dict[str, tuple[float, str]] = field(default_factory=dict)
+    """When and where tasks began whose submission has not been answered yet: word of that may come first."""
 
     @classmethod
     def of(cls, batch: str, entries: Iterable[Entry], began: float) -> Book:
@@ -97,14 +99,20 @@ class Book:
         """Those whose end is awaited."""
         return [entry for entry in self.entries.values() if entry.is_open]
 
-    def on_submitted(self, entry: Entry, task: str) -> None:
+    def on_submitted(self, entry: Entry, task: str) -> Entry | None:
+        """The bus has accepted a job's task; returns the job if it has begun meanwhile."""
         entry.task = task
         self.by_task[task] = entry
+        begun = self._begun.pop(task, None)
+        return self.on_started(task, *begun) if begun is not None else None
 
     def on_started(self, task: str, at: float, runtime: str) -> Entry | None:
         """A task runs; returns its job the first time."""
         entry = self.by_task.get(task)
-        if entry is None or entry.state in ENDS:
+        if entry is None:
+            self._begun[task] = (at, runtime)
+            return None
+        if entry.state in ENDS:
             return None
         entry.state, entry.runtime, entry.started = State.RUNNING, runtime, at
         first, entry.told_started = not entry.told_started, True

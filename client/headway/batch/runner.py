@@ -149,6 +149,19 @@ class Runner:
             await asyncio.gather(*(self._submit(bus, entry) for entry in chunk))
 
     async def _submit(self, bus: Bus, entry: Entry) -> None:
+        """Submit a job and remember its task. A run that is interrupted meanwhile waits for the bus's answer: a task that was
+        accepted has to be ended, and it may have begun already."""
+        placing = asyncio.create_task(self._place(bus, entry))
+        try:
+            await asyncio.shield(placing)
+        except asyncio.CancelledError:
+            if self._bus_lives():
+                with contextlib.suppress(HeadwayError, TimeoutError):
+                    await self._within(placing)
+            placing.cancel()
+            raise
+
+    async def _place(self, bus: Bus, entry: Entry) -> None:
         resource, job = entry.job.resource, entry.job
         chosen = bus.options(
             name=entry.name,
@@ -170,7 +183,8 @@ class Runner:
             names = {"HEADWAY_BATCH_JOB": file_name(entry.name)}
             task = await chosen.command(f'. "$HEADWAY_BATCH_ROOT/start.sh" {ending}', env=names)
         self._tasks[task.id] = task
-        self.book.on_submitted(entry, task.id)
+        if self.book.on_submitted(entry, task.id) is not None:
+            self._tell_start(entry)
         task.watch(lambda ended: self._on_end(entry, ended))
 
     def _on_end(self, entry: Entry, task: Task) -> None:

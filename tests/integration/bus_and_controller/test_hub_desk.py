@@ -134,6 +134,19 @@ class TestOneTask:
         assert [step.status for step in info.story] == ["submitted", "running", "failed", "running", "failed"]
         assert [step.at for step in info.story] == sorted(step.at for step in info.story)
 
+    def test_one_that_was_cancelled_while_it_ran(self, hub: Hub, client: PlainClient, runtime: PlainRuntime) -> None:
+        (task,) = client.submit()
+        runtime.take()
+        runtime.start(task)
+        wait_until(lambda: self.ask(client, text_of(task)).status == Status.RUNNING)
+        client.say(CONTROLLER, m.Cancel(client.request(), [task]))
+        wait_until(lambda: "cancelling" in [step.status for step in self.ask(client, text_of(task)).story])
+        runtime.end(task, end=AttemptEnd.CANCELLED, seconds=2.5)
+        ended = client.ends(1)[task]
+        assert (ended.status, ended.ran) == (Status.CANCELLED, 2.5)
+        told = self.ask(client, text_of(task)).story
+        assert [step.status for step in told] == ["submitted", "running", "cancelling", "cancelled"]
+
     def test_a_beginning_of_several_is_refused_with_some_of_them(self, client: PlainClient) -> None:
         ids = [TaskId(b"\0" * 6 + b"same" + bytes([number]) * 6) for number in range(3)]
         group = m.Group(Options(Kind.CALL, "a:f"), [(task, b"") for task in ids])

@@ -52,12 +52,14 @@ def test_the_book_of_a_run() -> None:
     entries = [entry("a"), entry("b"), entry("s", Choice.SKIP, State.SUCCEED), entry("l", Choice.LEAVE, State.FAILED)]
     book = Book.of("batch", entries, 100.0)
     assert [each.name for each in book.open] == ["a", "b"]
-    book.on_submitted(entries[0], "task-a")
+    assert book.on_submitted(entries[0], "task-a") is None
     assert book.on_started("task-a", 101.0, "host") is entries[0]
     assert book.on_started("task-a", 101.0, "host") is None
-    assert book.on_started("unknown", 101.0, "host") is None
+    assert book.on_started("task-b", 102.0, "host") is None  # before the answer to its submission
+    assert book.on_submitted(entries[1], "task-b") is entries[1]
+    assert (entries[1].state, entries[1].started, entries[1].runtime) == (State.RUNNING, 102.0, "host")
     assert entries[0].elapsed(103.0) == 2.0
-    assert book.counts() == {"total": 4, "failed": 1, "init": 1, "succeed": 1, "running": 1}
+    assert book.counts() == {"total": 4, "failed": 1, "init": 0, "succeed": 1, "running": 2}
     for each in entries[:2]:
         book.on_ended(each, record(State.SUCCEED))
     assert book.on_started("task-a", 104.0, "host") is None
