@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 
 import click
 
 from headway_broker.service import BrokerService
-from headway_bus import config, logs, loops
-from headway_bus.errors import BusError, ConfigError
+from headway_bus import config, loops
+from headway_bus.parts import run_part
 
 
 @click.command("broker", short_help="Run the hub alone.", epilog="Example: headway broker --bind tcp://127.0.0.1:5570")
@@ -24,25 +23,18 @@ def command(bind: str | None, keys: str | None, file: str | None, log_level: str
 
     Controller, runtimes and clients may be started before it or after it, and find it again when it was restarted.
     """
-    try:
-        settings = config.load(file, {"broker.bind": bind, "broker.keys": keys, "logs.level": log_level})
-        logs.configure(settings.logs.level, {"text": False, "json": True}.get(settings.logs.format))
-        loops.run(_serve(settings))
-    except ConfigError as error:
-        click.echo(f"headway broker: {error}", err=True)
-        sys.exit(2)
-    except BusError as error:
-        click.echo(f"headway broker: {error}", err=True)
-        sys.exit(1)
+    overrides = {"broker.bind": bind, "broker.keys": keys, "logs.level": log_level}
+    run_part("broker", lambda: config.load(file, overrides), _serve)
 
 
-async def _serve(settings: config.Settings) -> None:
+async def _serve(settings: config.Settings) -> str:
     service = BrokerService.from_settings(settings)
     stop = asyncio.Event()
     loops.on_stop(stop.set)
     service.start()
     await stop.wait()
     await service.close()
+    return ""
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from headway.parcels import MESSAGE_BYTES, make_unit
 from headway.places import Place, find_place
 from headway.questions import Questions
 from headway.task import Prediction, Task
-from headway.union import Union, check_union
+from headway.union import Union
 from headway_bus import ids, messages
 from headway_bus.errors import Refused
 from headway_bus.ids import TaskId
@@ -182,12 +182,8 @@ class Bus(Questions):
         called as ``target(value, *args, …)``: ``initial`` in the first round, the merged value of the round before in the
         others. The options ``quorum``, ``deadline``, ``late``, ``least_edges`` and ``associative`` are in docs/union.md.
         """
-        caller = self._caller.for_union(merge, rounds)
-        if rounds is not None:
-            args = (initial, *args)
-        record = caller.call(target)
-        check_union(record)
-        return Union(await self._submit(record, caller.encode(target, args, kwargs)))
+        record, data = self._caller.union(target, args, kwargs, merge, rounds, initial)
+        return Union(await self._submit(record, data))
 
     async def deploy(self, content: bytes, name: str, to: str, *, deadline: float | None = None) -> Union:
         """Bring a file to every runtime that the selector ``to`` matches; ``headway.deployed(name)`` is its path there.

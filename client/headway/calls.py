@@ -49,12 +49,26 @@ class Caller:
         known = {file.path: file for file in (*self.files, *files)}
         return Caller(self.choice, self.limit, list(known.values()))
 
-    def for_union(self, merge: Target | None, rounds: int | None) -> Caller:
-        """The same with the merge and the rounds of a union, as far as they are given; rounds feed one another."""
+    def union(
+        self,
+        target: Target,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        merge: Target | None,
+        rounds: int | None,
+        initial: Any,
+    ) -> tuple[Options, bytes]:
+        """The record of a union and its arguments: merge and rounds as far as they are given; rounds feed one another, and
+        the first of them has the initial value. Raises what :meth:`call` and :meth:`encode` raise, and BadOption."""
         given: dict[str, object] = {"merge": merge} if merge is not None else {}
         if rounds is not None:
             given |= {"rounds": rounds, "feeds": rounds > 1}
-        return self.with_(given)
+            args = (initial, *args)
+        caller = self.with_(given)
+        record = caller.call(target)
+        if record.union is None:
+            raise ValueError("a union needs the option edges: bus.options(edges='region=north').union(…)")
+        return record, caller.encode(target, args, kwargs)
 
     def call(self, target: Target) -> Options:
         """The record for calls of this target. Raises ValueError or TypeError if it cannot be named."""

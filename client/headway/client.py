@@ -21,7 +21,7 @@ from headway.places import find_place
 from headway.questions import CHANGE_PATIENCE
 from headway.subscription import Subscription
 from headway.task import Prediction
-from headway.union import Union, check_union
+from headway.union import Union
 from headway_bus import ids, messages
 from headway_bus.records import Blob, File, JobInfo, Kind, Options, QueueState, RuntimeState, TaskInfo
 
@@ -191,12 +191,8 @@ class Client:
         called as ``target(value, *args, …)``: ``initial`` in the first round, the merged value of the round before in the
         others. The options ``quorum``, ``deadline``, ``late``, ``least_edges`` and ``associative`` are in docs/union.md.
         """
-        caller = self._caller.for_union(merge, rounds)
-        if rounds is not None:
-            args = (initial, *args)
-        record = caller.call(target)
-        check_union(record)
-        return ClientUnion(self._submit(record, caller.encode(target, args, kwargs)), self._engine)
+        record, data = self._caller.union(target, args, kwargs, merge, rounds, initial)
+        return ClientUnion(self._submit(record, data), self._engine)
 
     def deploy(self, content: bytes, name: str, to: str, *, deadline: float | None = None) -> ClientUnion:
         """Bring a file to every runtime that the selector ``to`` matches; ``headway.deployed(name)`` is its path there.

@@ -29,6 +29,7 @@ from headway_bus.codec import for_controller
 from headway_bus.config import KEY_VARIABLE, Settings, state_folder
 from headway_bus.errors import BusError
 from headway_bus.keyring import Keyring
+from headway_bus.parts import configure_logs
 
 RUNTIME_FILE = "runtime.json"
 POLL = 0.1
@@ -50,7 +51,7 @@ def run(
 
     ``ready_fd`` gets one line of JSON, ``{"url": …, "pid": …}``, when the bus serves and its runtime is registered.
     """
-    logs.configure(settings.logs.level, {"text": False, "json": True}.get(settings.logs.format))
+    configure_logs(settings)
     return loops.run(_serve(settings, slots, with_runtime, ready_fd))
 
 

@@ -17,7 +17,7 @@ from headway.task import Task, value_of
 from headway_bus import messages
 from headway_bus.errors import Refused, TaskError
 from headway_bus.ids import part_task_id, text_of
-from headway_bus.records import ENDS, Blob, Code, LogRecord, Options, Status
+from headway_bus.records import ENDS, Blob, Code, LogRecord, Status
 
 if TYPE_CHECKING:
     pass
@@ -214,9 +214,3 @@ class Union:
 
     def _part(self, part: str) -> Task:
         return Task(task_id_of(part), self.task._connection, self.task.options, heeded=False)
-
-
-def check_union(options: Options) -> None:
-    """Raises ValueError if a record that was made for a union is none."""
-    if options.union is None:
-        raise ValueError("a union needs the option edges: bus.options(edges='region=north').union(…)")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
-from headway_bus import config, logs, loops
-from headway_bus.errors import BusError, ConfigError
+from headway_bus import config, loops
 from headway_bus.keys import find_key, prepare_with
+from headway_bus.parts import run_part
 from headway_controller.service import ControllerService
 
 
@@ -40,19 +38,7 @@ def command(
         "controller.durability": durability,
         "logs.level": log_level,
     }
-    try:
-        settings = config.load(file, overrides)
-        logs.configure(settings.logs.level, {"text": False, "json": True}.get(settings.logs.format))
-        refused = loops.run(_serve(settings))
-    except ConfigError as error:
-        click.echo(f"headway controller: {error}", err=True)
-        sys.exit(2)
-    except BusError as error:
-        click.echo(f"headway controller: {error}", err=True)
-        sys.exit(1)
-    if refused:
-        click.echo(f"headway controller: {refused}", err=True)
-        sys.exit(1)
+    run_part("controller", lambda: config.load(file, overrides), _serve)
 
 
 async def _serve(settings: config.Settings) -> str:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-import sys
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
-from headway_bus import config, logs, loops
-from headway_bus.errors import BusError, ConfigError
+from headway_bus import config
+from headway_bus.parts import run_part_of_linux
 from headway_edge.counter import FACTORY, MODEL
 from headway_edge.service import EdgeService, EdgeSetup
+from headway_runtime.service import serve
 from headway_runtime.settings import offers, overrides_of, setup_of
 
 
@@ -35,26 +34,12 @@ def command(context: click.Context, /, **given: Any) -> None:
     is cut off, keeps results on its disk until they are delivered, and goes on where it was after a restart.
     """
     if context.invoked_subcommand is None:
-        _run_agent(given)
-
-
-def _run_agent(given: dict[str, Any]) -> None:
-    if sys.platform != "linux":
-        click.echo("headway edge: edge agents work on Linux only; clients and hubs work here", err=True)
-        sys.exit(1)
-    try:
-        settings = config.load(given["file"], {**overrides_of(given), "edge.spool": given["spool"]})
-        logs.configure(settings.logs.level, {"text": False, "json": True}.get(settings.logs.format))
-        why = loops.run(_serve(edge_setup(settings)))
-    except ConfigError as error:
-        click.echo(f"headway edge: {error}", err=True)
-        sys.exit(2)
-    except BusError as error:
-        click.echo(f"headway edge: {error}", err=True)
-        sys.exit(1)
-    if why:
-        click.echo(f"headway edge: {why}", err=True)
-        sys.exit(1)
+        run_part_of_linux(
+            "edge",
+            "edge agents",
+            lambda: config.load(given["file"], {**overrides_of(given), "edge.spool": given["spool"]}),
+            lambda settings: serve(partial(EdgeService, edge_setup(settings))),
+        )
 
 
 def edge_setup(settings: config.Settings) -> EdgeSetup:
@@ -72,17 +57,6 @@ def edge_setup(settings: config.Settings) -> EdgeSetup:
         "bounds": replace(setup.bounds, blob_bytes=edge.cache),
     }
     return EdgeSetup(**own, edge=edge)
-
-
-async def _serve(setup: EdgeSetup) -> str:
-    """Returns what went wrong; empty: it left in good order."""
-    service = EdgeService(setup)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, service.leave)
-    why = await service.run()
-    logs.get_logger("headway.edge").info("ended", reason=why)
-    return why if service.refused is not None else ""
 
 
 if __name__ == "__main__":

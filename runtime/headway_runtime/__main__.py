@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-import sys
+from functools import partial
 from typing import Any
 
 import click
 
-from headway_bus import config, logs, loops
-from headway_bus.errors import BusError, ConfigError
-from headway_runtime.service import RuntimeService, Setup
+from headway_bus import config
+from headway_bus.parts import run_part_of_linux
+from headway_runtime.service import RuntimeService, serve
 from headway_runtime.settings import offers, overrides_of, setup_of
 
 
@@ -30,33 +28,12 @@ def command(**given: Any) -> None:
     that is started anew. Modules are looked for in the --path folders, then in the current folder, then among the installed
     packages. The first TERM or Ctrl-C drains: what runs may end, the rest is given back. The second ends it at once.
     """
-    if sys.platform != "linux":
-        click.echo("headway runtime: runtimes work on Linux only; clients and hubs work here", err=True)
-        sys.exit(1)
-    try:
-        settings = config.load(given["file"], overrides_of(given))
-        logs.configure(settings.logs.level, {"text": False, "json": True}.get(settings.logs.format))
-        why = loops.run(_serve(setup_of(settings, given["slow"])))
-    except ConfigError as error:
-        click.echo(f"headway runtime: {error}", err=True)
-        sys.exit(2)
-    except BusError as error:
-        click.echo(f"headway runtime: {error}", err=True)
-        sys.exit(1)
-    if why:
-        click.echo(f"headway runtime: {why}", err=True)
-        sys.exit(1)
-
-
-async def _serve(setup: Setup) -> str:
-    """Returns what went wrong; empty: it left in good order."""
-    service = RuntimeService(setup)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, service.leave)
-    why = await service.run()
-    logs.get_logger("headway.runtime").info("ended", reason=why)
-    return why if service.refused is not None else ""
+    run_part_of_linux(
+        "runtime",
+        "runtimes",
+        lambda: config.load(given["file"], overrides_of(given)),
+        lambda settings: serve(partial(RuntimeService, setup_of(settings, given["slow"]))),
+    )
 
 
 if __name__ == "__main__":

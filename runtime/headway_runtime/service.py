@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from headway_bus import codec, config
+from headway_bus import codec, config, loops
 from headway_bus.config import Bus
 from headway_bus.endpoint import Frame
 from headway_bus.ids import AttemptKey
@@ -414,6 +414,18 @@ class RuntimeService:
         self._transfers.on_tick(now)
         self._carry_out(self.core.on_tick(now))
         self._flush()
+
+
+async def serve(make: Callable[[], RuntimeService]) -> str:
+    """Make a runtime and run it until TERM or INT, the second of which does not wait.
+
+    Returns what went wrong; empty: it left in good order. Raises BusError if its folder is another's.
+    """
+    service = make()
+    loops.on_stop(service.leave)
+    why = await service.run()
+    get_logger(f"headway.{service.setup.role}").info("ended", reason=why)
+    return why if service.refused is not None else ""
 
 
 def _on_defect(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from edge_plant import EdgePlant
 from fault_plant import Plant
 
 PLANTS = pytest.StashKey[list[Plant]]()
@@ -30,6 +31,14 @@ def make_plant(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Calla
 @pytest.fixture
 def plant(make_plant: Callable[..., Plant]) -> Plant:
     return make_plant()
+
+
+@pytest.fixture
+def edge_plant(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[EdgePlant]:
+    made = EdgePlant(tmp_path)
+    request.node.stash[PLANTS] = [made]
+    yield made
+    made.close()
 
 
 @pytest.hookimpl(wrapper=True)

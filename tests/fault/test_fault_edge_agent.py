@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from edge_plant import EdgePlant
 from fault_plant import lines_of, until
 
 
-@pytest.fixture
-def plant(tmp_path: Path) -> Iterator[EdgePlant]:
-    plant = EdgePlant(tmp_path)
-    try:
-        yield plant
-    except AssertionError:
-        print(plant.story())
-        raise
-    finally:
-        plant.close()
-
-
-def test_a_resumable_task_begins_again_in_its_own_folder_and_another_is_lost(plant: EdgePlant, tmp_path: Path) -> None:
-    plant.start_edges("shop-1")
-    bus = plant.client()
+def test_a_resumable_task_begins_again_in_its_own_folder_and_another_is_lost(
+    edge_plant: EdgePlant, tmp_path: Path
+) -> None:
+    edge_plant.start_edges("shop-1")
+    bus = edge_plant.client()
     ran, gate = tmp_path / "ran", tmp_path / "gate"
     wait = f"until [ -e {gate} ]; do sleep 0.05; done"
     line = f"echo {{name}} $HEADWAY_ATTEMPT $HEADWAY_RESUMED $(ls step) >> {ran}; touch step; {wait}"
@@ -34,64 +22,64 @@ def test_a_resumable_task_begins_again_in_its_own_folder_and_another_is_lost(pla
         f"echo other >> {ran}; until [ -e {gate} ]; do sleep 0.05; done"
     )
     until("both have begun", lambda: len(lines_of(ran)) == 2)
-    plant.agents["shop-1"].kill()
-    plant.start_edge("shop-1")
+    edge_plant.agents["shop-1"].kill()
+    edge_plant.start_edge("shop-1")
     until("the resumable one has begun again", lambda: len(lines_of(ran)) == 3)
     gate.touch()
     assert resumable.result(30) == 0
     mine = [line for line in lines_of(ran) if line.startswith("resumable")]
     assert mine == ["resumable 1 0", "resumable 1 1 step"], "the same attempt, with what it had left in its folder"
     assert "was lost with the runtime" in str(other.exception(30))
-    until("its folder is gone", lambda: not list((plant.spool_of("shop-1") / "own").iterdir()))
+    until("its folder is gone", lambda: not list((edge_plant.spool_of("shop-1") / "own").iterdir()))
 
 
-def test_messages_and_files_go_both_ways(plant: EdgePlant, tmp_path: Path) -> None:
+def test_messages_and_files_go_both_ways(edge_plant: EdgePlant, tmp_path: Path) -> None:
     (tmp_path / "shop_plugin.py").write_text(
         "import headway\n\n@headway.on_message\ndef take(value):\n    headway.tell({'got': value})\n    return ['taken', value]\n"
     )
-    plant.start_broker()
-    plant.start_controller()
-    plant.start_edge("shop-1", 1, "--path", str(tmp_path), HEADWAY_EDGE_PLUGINS="shop_plugin")
-    plant.until_online("shop-1")
-    bus = plant.client()
+    edge_plant.start_broker()
+    edge_plant.start_controller()
+    edge_plant.start_edge("shop-1", 1, "--path", str(tmp_path), HEADWAY_EDGE_PLUGINS="shop_plugin")
+    edge_plant.until_online("shop-1")
+    bus = edge_plant.client()
     events = bus.subscribe("messages")
     assert bus.tell("shop-1", {"threshold": 0.7}).result(30) == ["taken", {"threshold": 0.7}]
     event = next(events)
     assert event.data == {"runtime": "shop-1"} and event.records[0].fields == {"value": {"got": {"threshold": 0.7}}}
     content = bytes(range(256)) * 20_000  # goes in parts
     (tmp_path / "big.bin").write_bytes(content)
-    pushed = plant.cli("edge", "push", "shop-1", str(tmp_path / "big.bin"), "--as", "data/big.bin")
-    assert pushed.returncode == 0 and pushed.stdout.strip() == str(plant.spool_of("shop-1") / "files/data/big.bin")
+    pushed = edge_plant.cli("edge", "push", "shop-1", str(tmp_path / "big.bin"), "--as", "data/big.bin")
+    assert pushed.returncode == 0 and pushed.stdout.strip() == str(edge_plant.spool_of("shop-1") / "files/data/big.bin")
     back = tmp_path / "back.bin"
-    pulled = plant.cli("edge", "pull", "shop-1", "data/big.bin", "-o", str(back))
+    pulled = edge_plant.cli("edge", "pull", "shop-1", "data/big.bin", "-o", str(back))
     assert pulled.returncode == 0 and back.read_bytes() == content
-    ran = plant.cli("edge", "run", "shop-1", "ls $HEADWAY_EDGE_FILES/data; echo oops >&2; exit 3")
+    ran = edge_plant.cli("edge", "run", "shop-1", "ls $HEADWAY_EDGE_FILES/data; echo oops >&2; exit 3")
     assert ran.returncode == 1 and ran.stdout == "big.bin\n" and "exit status 3" in ran.stderr
-    outside = plant.cli("edge", "push", "shop-1", str(back), "--as", "../outside")
+    outside = edge_plant.cli("edge", "push", "shop-1", str(back), "--as", "../outside")
     assert outside.returncode == 1 and "does not stay within" in outside.stderr
-    listed = plant.cli("edges")
+    listed = edge_plant.cli("edges")
     assert listed.returncode == 0 and "shop-1" in listed.stdout and "online" in listed.stdout
 
 
-def test_what_is_said_when_something_is_wrong_with_an_agent(plant: EdgePlant, tmp_path: Path) -> None:
-    plant.start_edges("shop-1")
-    same_folder = plant.start_edge("shop-1")
+def test_what_is_said_when_something_is_wrong_with_an_agent(edge_plant: EdgePlant, tmp_path: Path) -> None:
+    edge_plant.start_edges("shop-1")
+    same_folder = edge_plant.start_edge("shop-1")
     assert same_folder.wait() == 1 and "another runtime works in" in same_folder.written()
-    shutil.copytree(plant.spool_of("shop-1"), plant.spool_of("clone"))
-    clone = ["--bus", plant.url, "--spool", str(plant.spool_of("clone"))]
-    other_name = plant.run("clone-1", "headway_edge", *clone, "--name", "shop-2")
+    shutil.copytree(edge_plant.spool_of("shop-1"), edge_plant.spool_of("clone"))
+    clone = ["--bus", edge_plant.url, "--spool", str(edge_plant.spool_of("clone"))]
+    other_name = edge_plant.run("clone-1", "headway_edge", *clone, "--name", "shop-2")
     assert other_name.wait() == 1 and "is that of the edge 'shop-1'" in other_name.written()
-    same_name = plant.run("clone-2", "headway_edge", *clone, "--name", "shop-1", HEADWAY_EDGE_HEARTBEAT="0.3")
+    same_name = edge_plant.run("clone-2", "headway_edge", *clone, "--name", "shop-1", HEADWAY_EDGE_HEARTBEAT="0.3")
     assert same_name.wait() == 1 and "the name 'shop-1' is taken by a peer that is connected" in same_name.written()
-    refused = plant.cli("edge", "forget", "shop-1")
+    refused = edge_plant.cli("edge", "forget", "shop-1")
     assert refused.returncode == 1 and "stop its agent first" in refused.stderr
-    plant.links["shop-1"].cut()
-    plant.until_state("shop-1", "offline")
-    plant.controller.kill()
-    plant.start_controller()
-    plant.until_state("shop-1", "offline")
-    assert plant.cli("edge", "forget", "shop-1").returncode == 0
-    assert "shop-1" not in plant.cli("edges").stdout
-    (plant.spool_of("clone") / "spool.db").write_bytes(b"damaged" * 1000)
-    damaged = plant.run("clone-3", "headway_edge", *clone, "--name", "shop-3")
+    edge_plant.links["shop-1"].cut()
+    edge_plant.until_state("shop-1", "offline")
+    edge_plant.controller.kill()
+    edge_plant.start_controller()
+    edge_plant.until_state("shop-1", "offline")
+    assert edge_plant.cli("edge", "forget", "shop-1").returncode == 0
+    assert "shop-1" not in edge_plant.cli("edges").stdout
+    (edge_plant.spool_of("clone") / "spool.db").write_bytes(b"damaged" * 1000)
+    damaged = edge_plant.run("clone-3", "headway_edge", *clone, "--name", "shop-3")
     assert damaged.wait() == 1 and "set aside as spool.db.damaged-1" in damaged.written()

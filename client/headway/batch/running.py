@@ -266,51 +266,70 @@ def _run_locked(
         resumed = earlier is not None and hub is None and not earlier.private and earlier.bus == url
         run = earlier.run if earlier is not None and resumed else uuid.uuid4().hex[:12]
         info = run_info(run, book, url, portal, private=hub is not None)
-
-        def check() -> None:
-            if hub is not None and not hub.is_alive:
-                raise BatchError(f"the batch's private bus has ended by itself. It wrote:\n{hub.written()}")
-
-        def runner_with(machines: Machines | None, watched: list[asyncio.Task[None]]) -> Runner:
-            return Runner(
-                loaded,
-                folder,
-                book,
-                info,
-                callbacks,
-                preparer,
-                resumed=resumed,
-                refresh=refresh,
-                tick=options.tick,
-                check=check,
-                machines=machines,
-                watched=watched,
-            )
-
-        async def work() -> None:
-            import headway
-
-            # A private bus needs no key, whatever the settings say about another.
-            key, patience = (None, None) if hub is None else ("", START_PATIENCE)
-            jobs = Jobs.of(loaded, folder, book.entries, (portal.url, portal.token))
-            async with AsyncExitStack() as stack:
-                bus = await stack.enter_async_context(headway.connect(url, timeout=patience, key_file=key))
-                means = Means(jobs, url, partial(_is_online, bus), options.accept_new_hosts)
-                machines, keeping = await stack.enter_async_context(
-                    machines_of(loaded.config.backend, options.slots, means)
-                )
-                if machines is None:
-                    await check_needs(loaded, book, bus, private=hub is not None)
-                else:
-                    keeping.append(asyncio.create_task(_check_machines(loaded, book, bus, machines)))
-                folder.write_config(loaded.config)
-                folder.write_run(info)
-                await runner_with(machines, keeping).run(bus)
-
-        run_to_end(work)
+        work = _Work(loaded, options, folder, book, callbacks, refresh, portal, preparer, hub, info, resumed)
+        run_to_end(work.run)
         result = result_of(book, folder)
         linger(loaded, portal)
         return result
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A run whose bus is there. ``hub``: it, if it is the batch's own."""
+
+    loaded: Loaded
+    options: Options
+    folder: BatchFolder
+    book: Book
+    callbacks: Callbacks
+    refresh: Callable[[Book], None] | None
+    portal: Portal
+    preparer: Preparer
+    hub: PrivateHub | None
+    info: RunInfo
+    resumed: bool
+
+    async def run(self) -> None:
+        """Connect, bring the machines there, see that every job has room somewhere, and run them all."""
+        import headway
+
+        # A private bus needs no key, whatever the settings say about another.
+        key, patience = (None, None) if self.hub is None else ("", START_PATIENCE)
+        loaded, url = self.loaded, self.info.bus
+        jobs = Jobs.of(loaded, self.folder, self.book.entries, (self.portal.url, self.portal.token))
+        async with AsyncExitStack() as stack:
+            bus = await stack.enter_async_context(headway.connect(url, timeout=patience, key_file=key))
+            means = Means(jobs, url, partial(_is_online, bus), self.options.accept_new_hosts)
+            machines, keeping = await stack.enter_async_context(
+                machines_of(loaded.config.backend, self.options.slots, means)
+            )
+            if machines is None:
+                await check_needs(loaded, self.book, bus, private=self.hub is not None)
+            else:
+                keeping.append(asyncio.create_task(_check_machines(loaded, self.book, bus, machines)))
+            self.folder.write_config(loaded.config)
+            self.folder.write_run(self.info)
+            await self._runner(machines, keeping).run(bus)
+
+    def _runner(self, machines: Machines | None, watched: list[asyncio.Task[None]]) -> Runner:
+        return Runner(
+            self.loaded,
+            self.folder,
+            self.book,
+            self.info,
+            self.callbacks,
+            self.preparer,
+            resumed=self.resumed,
+            refresh=self.refresh,
+            tick=self.options.tick,
+            check=self._check,
+            machines=machines,
+            watched=watched,
+        )
+
+    def _check(self) -> None:
+        if self.hub is not None and not self.hub.is_alive:
+            raise BatchError(f"the batch's private bus has ended by itself. It wrote:\n{self.hub.written()}")
 
 
 @contextmanager
