@@ -14,7 +14,6 @@ from headway_bus.ids import TaskId, short_text, text_of
 from headway_bus.messages import (
     Accepted,
     Await,
-    Cancel,
     Changed,
     Denied,
     DrainRuntime,
@@ -23,7 +22,7 @@ from headway_bus.messages import (
     Submit,
     TasksEnded,
 )
-from headway_bus.records import ENDS, Code, ErrorInfo, Estimate, Options, Outcome, Reason, Status
+from headway_bus.records import Code, ErrorInfo, Estimate, Options, Outcome, Reason, Status
 from headway_controller.checks import find_cycle, find_fault, find_task_fault
 from headway_controller.effects import ReadOutcomes, TellUnknown
 from headway_controller.fleet import Fleet
@@ -31,14 +30,11 @@ from headway_controller.life import Life
 from headway_controller.placement import Scheduler
 from headway_controller.state import (
     UNHEARD,
-    Assigned,
     Bytes,
     Client,
     ControllerState,
     Ended,
-    PendingCancel,
     Queued,
-    Running,
     Task,
     owner_of,
 )
@@ -47,7 +43,7 @@ from headway_controller.store.sealing import MISSING
 from headway_controller.tenancy import Tenancy
 from headway_controller.turn import Turn
 from headway_controller.unions import Unions
-from headway_controller.usage import Quotas
+from headway_controller.usage import Quotas, shares_of
 from headway_controller.values import INLINE_BYTES, pack_outcome, size_of, unpack_value
 
 WINDOW_BATCHES = 64
@@ -196,21 +192,16 @@ class Audience:
 
     def _find_excess(self, name: str, message: Submit, frames: Sequence[Bytes]) -> tuple[Code, str] | None:
         """Whether there is no place for these tasks at present, and why."""
-        groups = message.groups
-        count = sum(len(group.tasks) for group in groups)
-        size = sum(map(len, frames))
-        size += sum(len(value) for group in groups for _, value in group.tasks if type(value) is bytes)
-        namespace = groups[0].options.namespace if groups else ""
-        text = self.life.usage.exceeded(self.quotas, name, namespace, count, size)
+        text = self.life.usage.exceeded(self.quotas, name, shares_of(message.groups, frames))
         if not self.refusing and not text:
             return None
         # What was stored before and is only said once more cannot be refused any more.
-        count = sum(self.life.status(task_id) is None for group in groups for task_id, _ in group.tasks)
-        if not count:
+        shares = shares_of(message.groups, frames, lambda task_id: self.life.status(task_id) is None)
+        if not shares:
             return None
         if self.refusing:
             return Code.STORE, self.refusing
-        text = self.life.usage.exceeded(self.quotas, name, namespace, count, size)
+        text = self.life.usage.exceeded(self.quotas, name, shares)
         return (Code.LIMIT, text) if text else None
 
     def _find_dependency_fault(self, message: Submit, parents: dict[TaskId, list[TaskId]]) -> tuple[Code, str] | None:
@@ -279,7 +270,9 @@ class Audience:
         hidden: Sequence[TaskId] = (),
     ) -> None:
         """What the store said of tasks that a client waits for. ``hidden``: they are none of its business."""
-        client = self._client(name)
+        client = self.state.clients.get(name)
+        if client is None:
+            return  # gone: it says what it waits for when it is back
         client.ready.extend(outcomes)
         client.ready.extend(_unknown(task_id) for task_id in hidden)
         again = [task_id for task_id in missing if task_id in self.life.recent]
@@ -403,73 +396,6 @@ class Audience:
         return client
 
     # ------------------------------------------------------------------------------------------- verbs
-
-    def on_cancel(self, name: str, message: Cancel, now: float) -> None:
-        """Cancel; the answer waits until nothing of it runs any more."""
-        refused: list[tuple[str, str]] = []
-        tasks: list[Task] = []
-        for task_id in message.tasks:
-            task = self.state.tasks.get(task_id)
-            if task is None or isinstance(task.state, Ended) or not self.tenancy.sees(name, task):
-                status = self.life.status(task_id) if self.tenancy.scope_of(name) is None else None
-                refused.append(
-                    (text_of(task_id), f"it has {status}" if status in ENDS else "it is not known, or has ended")
-                )
-            else:
-                tasks.append(task)
-        if message.job and (job := self.state.jobs.get(message.job)) is not None:
-            of_job = (self.state.tasks[task_id] for task_id in job.tasks)
-            tasks += [task for task in of_job if self.tenancy.sees(name, task)]
-        # The youngest first: what comes after another shall be cancelled too, and not fail because that one was.
-        tasks = [
-            task for task in reversed({task.id: task for task in tasks}.values()) if not isinstance(task.state, Ended)
-        ]
-        for union in [task for task in tasks if task.options.union is not None]:
-            tasks += [part for part in self.unions.cancel(union, now) if part not in tasks]
-        to_stop = [task for task in tasks if not self.life.cancel(task, now)]
-        self.fleet.assignments.stop(to_stop, "cancelled")
-        pending = PendingCancel(name, message.request, {task.id for task in to_stop}, len(tasks), refused)
-        if to_stop:
-            self.state.cancels.append(pending)
-        else:
-            self._answer_cancel(pending)
-
-    def replace(self, new: Task, now: float) -> None:
-        """A new version is stored: the old one is stopped. The new one comes after it, and so begins when it is over."""
-        old = self.state.tasks.get(new.options.replaces)
-        if old is None or isinstance(old.state, Ended):
-            return
-        tasks = [old]
-        if old.options.union is not None:
-            tasks += self.unions.cancel(old, now)
-        to_stop = [task for task in tasks if not isinstance(task.state, Ended) and not self.life.cancel(task, now)]
-        if to_stop:
-            self.fleet.assignments.stop(to_stop, f"replaced by {short_text(new.id)}")
-            self.state.cancels.append(PendingCancel("", 0, {task.id for task in to_stop}, 0, []))
-
-    def stop_again(self) -> None:
-        """The word to stop may not have arrived: say it again for all that somebody still waits for."""
-        tasks = self.state.tasks
-        left = {
-            task_id: tasks[task_id] for pending in self.state.cancels for task_id in pending.left if task_id in tasks
-        }
-        self.fleet.assignments.stop(
-            [task for task in left.values() if isinstance(task.state, Assigned | Running)], "cancelled"
-        )
-
-    def check_cancels(self) -> None:
-        """Answer the cancels of which nothing is left to stop."""
-        for pending in list(self.state.cancels):
-            tasks = self.state.tasks
-            pending.left = {each for each in pending.left if each in tasks and not isinstance(tasks[each].state, Ended)}
-            if not pending.left:
-                self.state.cancels.remove(pending)
-                self._answer_cancel(pending)
-
-    def _answer_cancel(self, pending: PendingCancel) -> None:
-        if not pending.client:
-            return  # it was the controller's own wish
-        self.turn.due.replies.append((pending.client, Changed(pending.request, pending.count, pending.refused)))
 
     def on_drain(self, name: str, message: DrainRuntime, now: float) -> None:
         """Drain a runtime, or take that back."""

@@ -34,6 +34,7 @@ from headway_bus.records import Code, Outcome, Status
 from headway_bus.session import LAST_RETRY
 from headway_controller.assignments import Assignments
 from headway_controller.audience import Audience
+from headway_controller.cancels import Cancels
 from headway_controller.copies import Copies
 from headway_controller.effects import Effect, Join, ReadOutcomes
 from headway_controller.fleet import LATE, Fleet
@@ -96,6 +97,7 @@ class Controller:
         self.audience = Audience(
             self.state, self.turn, scheduler, self.life, self.fleet, self.unions, quotas, payload_limit
         )
+        self.cancels = Cancels(self.state, self.turn, self.life, self.assignments, self.unions, self.audience.tenancy)
         self.patience = Patience(self.state, scheduler)
         self.heartbeat = heartbeat
         self._unstored = FollowUp()
@@ -124,7 +126,7 @@ class Controller:
             case Await():
                 self.audience.on_await(source, message, now)
             case Cancel():
-                self.audience.on_cancel(source, message, now)
+                self.cancels.cancel(source, message, now)
             case DrainRuntime():
                 self.audience.on_drain(source, message, now)
             case RuntimeLeaving():
@@ -139,7 +141,7 @@ class Controller:
     def finish(self, now: float) -> list[Effect]:
         """The end of a wake-up: place what can be placed, and give out all that has gathered."""
         if self.state.cancels:
-            self.audience.check_cancels()
+            self.cancels.check()
         self.unions.step(self.fleet.roster, now)
         if not self._paused:
             self.assignments.dispatch(now)
@@ -159,7 +161,7 @@ class Controller:
             self.audience.resend(client, now)
         if self.state.cancels and now >= self._stop_again_at:
             self._stop_again_at = now + STOP_REPEAT
-            self.audience.stop_again()
+            self.cancels.stop_again()
         if self._owes_a_write() and now >= self._store_retry_at:
             self._offer_again(now)
         if self._awaited is not None and now >= self.life.recovery.until:
@@ -268,11 +270,12 @@ class Controller:
         if not self._unstored.is_empty():
             # A repeated report, or an answer, may be about an end that an earlier write was to store and did not.
             self._keep_back(follow)
-        together = follow.together and bool(follow.ended)
+        # Only a lone submission is held back for its end; acceptances of others must not travel in a way they did not ask for.
+        together = follow.together and len(follow.accepted) == 1 and bool(follow.ended)
         for name, accepted in follow.accepted:
             self.audience.accept(name, accepted, together)
         for new in (task for tasks in follow.new for task in tasks if task.options.replaces):
-            self.audience.replace(new, now)
+            self.cancels.replace(new, now)
         if known:
             self._on_known(known, now)
         tasks = self.state.tasks
@@ -416,10 +419,10 @@ class Controller:
         statuses = {**statuses, **{task.task: Status.QUEUED for task in stored}}
         for task in stored:
             self.life.recovery.restore(task, now, statuses)
-        for new in [task for task in self.state.tasks.values() if task.options.replaces]:
-            self.audience.replace(new, now)  # the earlier controller may have been killed before it could
         for union, saved in (unions or {}).items():
             self.unions.restore(union, saved, statuses)
+        for new in [task for task in self.state.tasks.values() if task.options.replaces]:
+            self.cancels.replace(new, now)  # the earlier controller may have been killed before it could
 
     def revive(
         self, client: str, request: int, stored: Sequence[StoredTask], refused: list[tuple[str, str]], now: float

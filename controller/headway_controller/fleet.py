@@ -41,6 +41,7 @@ from headway_controller.state import (
     Task,
     Waiting,
     is_present,
+    is_recovering,
 )
 from headway_controller.turn import Turn
 
@@ -134,7 +135,7 @@ class Fleet:
         known.outbox.retry_after = max(RETRY_AFTER, known.heartbeat * 2)
         if known.state in UNHEARD or message.draining:
             known.state, known.since, known.why = "draining" if message.draining else "online", now, ""
-        self.scheduler.drain(name, known.state == "draining")
+        self._gate(known)
         self.life.news.on_runtime(name, known.state, "", now + self.life.wall_offset)
         known.outbox.acknowledge_through(message.assigned)
         self._reconcile(known, message, now)
@@ -215,7 +216,7 @@ class Fleet:
 
     def _may_claim(self, task: Task, attempt: int) -> bool:
         """Whether the number can be that of the present attempt."""
-        recovering = isinstance(task.state, Waiting) and task.state.why == "recovering"
+        recovering = is_recovering(task)
         if attempt > task.attempt:
             near = attempt <= task.attempt + UNKNOWN_ATTEMPTS
             if recovering and near:
@@ -266,13 +267,15 @@ class Fleet:
     def on_stood_still(self, now: float) -> None:
         """The controller itself was suspended, or the broker is: nobody's silence during that time says anything."""
         for runtime in self.state.runtimes.values():
-            runtime.seen = max(runtime.seen, now)
+            if runtime.state != "offline":  # then it is when it was last heard that counts
+                runtime.seen = max(runtime.seen, now)
 
     def on_back(self, now: float) -> None:
         """The controller was cut off and is back. So were the others, perhaps; they come back in their own time."""
         self.is_cut = False
         for runtime in self.state.runtimes.values():
-            runtime.seen = max(runtime.seen, now + LAST_RETRY)
+            if runtime.state != "offline":
+                runtime.seen = max(runtime.seen, now + LAST_RETRY)
 
     def present(self) -> list[str]:
         """Runtimes that may hold attempts, and are there to say so."""
@@ -285,6 +288,7 @@ class Fleet:
             return False
         if runtime.state == AWAY:
             self._lose(runtime, now, "it was forgotten")
+        self.life.recovery.on_answered(name, now)  # what an earlier controller had leased to it
         del self.state.runtimes[name]
         self.roster += 1
         return True
@@ -330,7 +334,7 @@ class Fleet:
         """Let a runtime finish what it has begun and give it nothing new, or take that back."""
         runtime = self.state.runtimes[name]
         runtime.state, runtime.since = ("draining" if drain else "online"), now
-        self.scheduler.drain(name, drain)
+        self._gate(runtime)
         self.life.news.on_runtime(name, runtime.state, "", now + self.life.wall_offset)
         self.turn.send(name, SetDrain(drain))
         if drain:
@@ -344,8 +348,8 @@ class Fleet:
         if runtime is None or runtime.state in UNHEARD:
             self.turn.send(name, SendInventory("register first"))
             return
-        self._heed_disk(runtime, message)
-        runtime.seen, runtime.load = now, message.load
+        runtime.seen = now
+        self._take_load(runtime, message.load)
         if message.round_trip != runtime.round_trip:
             runtime.round_trip = message.round_trip if 0.0 <= message.round_trip < MAX_ROUND_TRIP else 0.0
             self.scheduler.update_runtime(name, now, runtime.round_trip)
@@ -359,12 +363,15 @@ class Fleet:
             self._ask_for_inventory(runtime, now)
         self.turn.send(name, HeartbeatSeen(message.sent))
 
-    def _heed_disk(self, runtime: Runtime, message: Heartbeat) -> None:
-        """An edge whose disk is full would give back whatever it was given."""
-        is_full = message.load.get(FULL, 0.0) > 0.0
-        if is_full != (runtime.load.get(FULL, 0.0) > 0.0):
-            self.scheduler.drain(runtime.info.name, is_full or runtime.state == "draining")
+    def _take_load(self, runtime: Runtime, load: dict[str, float]) -> None:
+        was_full, runtime.load = _is_full(runtime), load
+        if (is_full := _is_full(runtime)) != was_full:
             runtime.why = "its disk is full" if is_full else ""
+            self._gate(runtime)
+
+    def _gate(self, runtime: Runtime) -> None:
+        """Whether it is given anything new: not while it drains, nor while its disk is full, for it would give that back."""
+        self.scheduler.drain(runtime.info.name, runtime.state == "draining" or _is_full(runtime))
 
     def _ask_for_inventory(self, runtime: Runtime, now: float) -> None:
         runtime.mismatches += 1
@@ -380,3 +387,7 @@ class Fleet:
         if key not in runtime.held:
             runtime.held[key] = None
             runtime.digest ^= digest_of(*key)
+
+
+def _is_full(runtime: Runtime) -> bool:
+    return runtime.load.get(FULL, 0.0) > 0.0

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import msgpack
 
 from headway_bus.logs import get_logger
+from headway_controller.core import Controller
+from headway_controller.edges import EDGES_STATE, pack_edges
 from headway_controller.estimates import LearnedPredictor
 from headway_controller.placement import Scheduler, Waits
 from headway_controller.store import SaveState
@@ -42,6 +44,29 @@ def load_scheduler(store: Store, fifo_queues: Sequence[str]) -> Scheduler:
 def pack_roster(runtimes: Sequence[str]) -> SaveState:
     """The names of runtimes that may hold attempts."""
     return SaveState(ROSTER_STATE, msgpack.packb(list(runtimes)))
+
+
+class FleetKeeper:
+    """Who is here, kept at once, for the next controller waits for them; what is known of each edge, when there is time."""
+
+    def __init__(self, core: Controller) -> None:
+        self._core = core
+        self._roster = core.fleet.roster
+        self._edges_changed = False
+
+    def roster(self) -> list[SaveState]:
+        """What is to be stored since somebody came or went."""
+        if self._roster == self._core.fleet.roster:
+            return []
+        self._roster, self._edges_changed = self._core.fleet.roster, True
+        return [pack_roster(self._core.fleet.present())]
+
+    def edges(self) -> list[SaveState]:
+        """What is to be stored of edges, all at once: a thousand may come back within a second."""
+        if not self._edges_changed:
+            return []
+        self._edges_changed = False
+        return [SaveState(EDGES_STATE, pack_edges(self._core.state, self._core.life.wall_offset))]
 
 
 def load_roster(store: Store) -> list[str]:

@@ -55,9 +55,6 @@ REMEMBERED_OPTIONS = 10_000
 REMEMBERED_ENDS = 100_000
 """Ended tasks whose status is kept in memory, for those that come after them and for repeated submissions."""
 
-LOOK_LATER = 1.0
-"""Seconds between looks whether the time to claim attempts, which was prolonged, is over."""
-
 LOOK_AGAIN = 0.1
 """Seconds between looks whether a runtime has let go of an attempt."""
 
@@ -471,9 +468,11 @@ class Life:
         if not isinstance(waiting, Waiting):
             return
         if waiting.why == "recovering":
-            until = max(waiting.until, self.recovery.until)
-            if now < until:
-                self.set_timer(min(until, now + LOOK_LATER), "release", task.id)
+            if self.recovery.awaits(task, waiting, now):
+                return
+            if task.cancelling:
+                error = ErrorInfo(Reason.CANCELLED, "cancelled; no runtime has it")
+                self._end(task, "cancel", Status.CANCELLED, now, error=error)
                 return
             waiting.why = "retry"  # nobody has it; its dependencies were met before
         elif now < waiting.until:

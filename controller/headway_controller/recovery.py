@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 from headway_bus.ids import TaskId
 from headway_bus.records import Options, Status
 from headway_controller.dependencies import verdict, waiting_for
-from headway_controller.state import LEASED, Queued, Task, Waiting, owner_of
+from headway_controller.state import LEASED, Queued, Task, Waiting, is_recovering, owner_of
 from headway_controller.story import decode_story
 
 if TYPE_CHECKING:
     from headway_controller.life import Life
     from headway_controller.store.protocol import StoredTask
+
+LOOK_LATER = 1.0
+"""Seconds between looks whether the time to claim attempts, which was prolonged, is over."""
 
 OVER = frozenset({"failed", "returned", "revived"})
 """Steps of a story after which the attempt that they name is known to be over."""
@@ -86,9 +89,19 @@ class Recovery:
         """A runtime has said what it holds: what was leased to it and is not among that, nobody has."""
         for task_id in self._leased.pop(name, ()):
             task = self._life.state.tasks.get(task_id)
-            if task is not None and isinstance(task.state, Waiting) and task.state.why == "recovering":
+            if task is not None and is_recovering(task):
+                assert isinstance(task.state, Waiting)
                 task.state.until = now
                 self._life.on_release_time(task, now)
+
+    def awaits(self, task: Task, waiting: Waiting, now: float) -> bool:
+        """Whether a runtime may still say that it has it; then it is looked at again."""
+        until = max(waiting.until, self.until)
+        if now >= until:
+            return False
+        # The end of the recovery may come sooner than foreseen; what is leased or delayed is not looked at before that is over.
+        self._life.set_timer(max(waiting.until, min(until, now + LOOK_LATER)), "release", task.id)
+        return True
 
     def extend(self, until: float) -> None:
         """The runtimes have longer to say what they hold, because they could not be heard."""
@@ -107,7 +120,7 @@ class Recovery:
             task = life.state.tasks.get(task_id)
             if task is None or not isinstance(task.state, Waiting) or task.state.why != "recovering":
                 continue
-            if now < task.state.until or life.void.is_barred(task_id):
+            if now < task.state.until or life.void.is_barred(task_id) or task.cancelling:
                 life.on_release_time(task, now)
                 continue
             if task.options.union is not None:

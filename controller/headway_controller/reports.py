@@ -217,10 +217,11 @@ class Reports:
                     continue
                 if record.stream == "progress":
                     _note_progress(task, record)
-                if task.logged >= self.logs_per_task or self.log_rate.exceeded(record.task, now):
+                is_output = record.stream != MESSAGE_STREAM  # a message is not given up because a task has written much
+                if (is_output and task.logged >= self.logs_per_task) or self.log_rate.exceeded(record.task, now):
                     dropped[record.task] = dropped.get(record.task, 0) + 1
                     continue
-                task.logged += 1
+                task.logged += is_output
             kept.append(record)
             if self.state.topics:
                 namespace = task.options.namespace if task is not None else NOBODYS

@@ -26,12 +26,12 @@ from headway_bus.records import Blob, Code, Status
 from headway_controller.checks import MAX_TEXT
 from headway_controller.core import Controller
 from headway_controller.desk import Desk
-from headway_controller.edges import EDGES_STATE, pack_edges, restore_edges
+from headway_controller.edges import EDGES_STATE, restore_edges
 from headway_controller.effects import Effect, Join, Note, ReadOutcomes, Send, TellUnknown, Write
 from headway_controller.extensions import use_predictor, use_strategy
-from headway_controller.kept import load_roster, load_scheduler, pack_learned, pack_roster
+from headway_controller.kept import FleetKeeper, load_roster, load_scheduler, pack_learned
 from headway_controller.packed import WORTH_PACKING, packed_for, unpacked
-from headway_controller.store import Receipt, SaveState, StoredTask, open_store
+from headway_controller.store import Receipt, StoredTask, open_store
 from headway_controller.store.sealing import can_seal
 from headway_controller.unions import Unions
 from headway_controller.unions.joining import answer, load_unions
@@ -52,7 +52,6 @@ HOUSEKEEPING = 30.0
 
 BLOB_AGE = 3_600.0
 """Seconds for which a blob is kept that no task refers to: its submission may still be on its way."""
-
 Result = TypeVar("Result")
 log = get_logger("headway.controller")
 
@@ -119,7 +118,7 @@ class ControllerService:
         self._stop = asyncio.Event()
         self._joined = asyncio.Event()
         self._refused = ""
-        self._roster = 0
+        self._keeper = FleetKeeper(self.core)
 
     def _choose(self, strategy: str, predictor: str, lookup_table: str) -> None:
         try:
@@ -219,7 +218,7 @@ class ControllerService:
                 handle.cancel()
         for task in list(self._asking):
             task.cancel()
-        self.store.write([pack_learned(self.core.scheduler)])
+        self.store.write([pack_learned(self.core.scheduler), *self._keeper.edges()])
         await asyncio.get_running_loop().run_in_executor(None, self.store.close)
         self._on_stored()
         if self._link is not None:
@@ -285,20 +284,18 @@ class ControllerService:
     def _look_up(self, name: str, message: Submit) -> None:
         """Tell the core of what the submission names and only the store knows."""
         # By key that takes microseconds; a thread would let later messages overtake this one.
-        core = self.core
-        if unknown := core.audience.unknown_ids(message):
-            core.life.remember(self._find_statuses(unknown))
-        ended = core.audience.tenancy.ids_to_look_up(name, message, core.life.recent)
-        core.audience.tenancy.known = self.store.find_namespaces(ended) if ended else {}
+        audience, life = self.core.audience, self.core.life
+        if unknown := audience.unknown_ids(message):
+            life.remember(self._find_statuses(unknown))
+        ended = audience.tenancy.ids_to_look_up(name, message, life.recent)
+        audience.tenancy.known = self.store.find_namespaces(ended) if ended else {}
 
     # ------------------------------------------------------------------------------------------- effects
 
     def _finish(self) -> None:
         now = self.now()
-        if self._roster != self.core.fleet.roster and not self._closed:
-            self._roster = self.core.fleet.roster
-            edges = pack_edges(self.core.state, self.core.life.wall_offset)
-            self.store.write([pack_roster(self.core.fleet.present()), SaveState(EDGES_STATE, edges)])
+        if not self._closed and (changes := self._keeper.roster()):
+            self.store.write(changes)
         for effect in self.core.finish(now):
             try:
                 self._perform(effect)
@@ -360,6 +357,8 @@ class ControllerService:
 
     async def _read_outcomes(self, client: str, tasks: list[TaskId]) -> None:
         stored: list[StoredTask] = await self.read(self.store.find, tasks)
+        if client not in self.core.state.clients:
+            return  # gone, and nobody vouches for it: it says what it waits for when it is back
         scope = self.core.audience.tenancy.scope_of(client)
         hidden = {each.task for each in stored if not may_see(scope, each.options.namespace)}
         seen = [each for each in stored if each.task not in hidden]
@@ -417,7 +416,7 @@ class ControllerService:
         if answer is not None:
             self._start(self._reply(source, message.request, lambda: answer(message, scope)))
         elif verb is not None:
-            self._start(self._reply(source, message.request, lambda: verb(source, message, list(frames))))
+            self._start(self._reply(source, message.request, lambda: verb(source, scope, message, list(frames))))
         elif hasattr(message, "request"):
             text = f"this controller does not answer {type(message).__name__}"
             self._perform(Send(source, Denied(message.request, Code.UNKNOWN_MESSAGE, text)))
@@ -468,6 +467,8 @@ class ControllerService:
         if now - self._kept_house > HOUSEKEEPING:
             self._kept_house = now
             self._start(self._keep_house())
+        if changes := self._keeper.edges():
+            self.store.write(changes)
         self._finish()
         self._ticker = self._loop.call_later(core.heartbeat / TICKS_PER_HEARTBEAT, self._tick)
 

@@ -213,6 +213,11 @@ class Runtime:
     load: dict[str, float] = field(default_factory=dict)
 
 
+def is_recovering(task: Task) -> bool:
+    """Whether an earlier controller may have given it to a runtime, which has yet to say so."""
+    return isinstance(task.state, Waiting) and task.state.why == "recovering"
+
+
 def is_leasable(task: Task, runtime: Runtime) -> bool:
     """Whether an attempt of the task outlives the silence of that runtime."""
     return runtime.info.edge and task.options.offline > 0.0

@@ -36,6 +36,7 @@ class Successes:
         plain: list[tuple[Task, AttemptEnded]] = []
         others: list[AttemptEnded] = []
         durations: list[tuple[TaskId, float]] = []
+        ages: list[float] = []
         tasks, name, succeeded = self.state.tasks, runtime.info.name, AttemptEnd.SUCCEEDED
         begun = 0
         for ended in ends:
@@ -52,13 +53,14 @@ class Successes:
                     task.over = ended.attempt  # so that a second end of it in this report is not plain
                     plain.append((task, ended))
                     durations.append((ended.task, ended.seconds))
+                    ages.append(ended.age)
                     continue
             others.append(ended)
         if not plain:
             return ends
         runtime.running = max(0, runtime.running - begun)
         runtime.succeeded += len(plain)
-        self.scheduler.finished_many(name, durations, now)
+        self.scheduler.finished_many(name, durations, now, ages)
         self._let_go(runtime, plain)
         self._end(plain, frames, now)
         return others

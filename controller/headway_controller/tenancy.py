@@ -70,7 +70,7 @@ class Tenancy:
             if (foreign := self._first_foreign(options.after, scope)) is not None:
                 return message, (Code.NOT_FOUND, f"they come after {text_of(foreign)}, which is not known")
             groups.append(group if options is group.options else Group(options, group.tasks))
-        return Submit(message.request, groups, message.watch, message.again), None
+        return msgspec.structs.replace(message, groups=groups), None
 
     def ids_to_look_up(self, name: str, message: Submit, ended: Container[TaskId]) -> list[TaskId]:
         """Those of a submission's ids that memory knows as ended: only the store can say whose they are."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from headway_bus.ids import TaskId
+from headway_bus.messages import Group
 from headway_bus.records import Blob, Options
-from headway_controller.state import Task, owner_of
+from headway_controller.state import Bytes, Task, owner_of
+
+Shares = dict[str, tuple[int, int]]
+"""(tasks, bytes of arguments) by namespace."""
 
 
 class Quotas(NamedTuple):
@@ -46,28 +51,62 @@ class Usage:
                 _take(self.bytes_by_client, owner, size)
                 _take(self.bytes_by_namespace, namespace, size)
 
-    def exceeded(self, quotas: Quotas, client: str, namespace: str, count: int, size: int) -> str:
+    def exceeded(self, quotas: Quotas, client: str, shares: Shares) -> str:
         """Which limit so many more tasks and bytes of this client would exceed; empty: none."""
-        owner, shown = owner_of(client), f"the namespace {namespace!r}" if namespace else "the default namespace"
+        owner, count = owner_of(client), sum(more for more, _ in shares.values())
         held, most = sum(self.tasks_by_namespace.values()), quotas.max_tasks
         if held + count > most:
             return f"{held} tasks wait; at most {most} (setting controller.max_tasks)"
-        for counter, key, more, whose, what, setting in (
-            (self.tasks_by_client, owner, count, repr(owner), "tasks", "max_tasks_per_client"),
-            (self.bytes_by_client, owner, size, repr(owner), "bytes of arguments", "max_bytes_per_client"),
-            (self.tasks_by_namespace, namespace, count, shown, "tasks", "max_tasks_per_namespace"),
-            (self.bytes_by_namespace, namespace, size, shown, "bytes of arguments", "max_bytes_per_namespace"),
-        ):
-            most = getattr(quotas, setting)
-            if most and counter[key] + more > most:
-                return f"{counter[key]} {what} of {whose} wait; at most {most} (setting controller.{setting})"
-        return ""
+        own = (count, sum(size for _, size in shares.values()))
+        text = _excess(quotas, "client", owner, repr(owner), own, (self.tasks_by_client, self.bytes_by_client))
+        for namespace, share in shares.items():
+            shown = f"the namespace {namespace!r}" if namespace else "the default namespace"
+            counters = (self.tasks_by_namespace, self.bytes_by_namespace)
+            text = text or _excess(quotas, "namespace", namespace, shown, share, counters)
+        return text
 
     def validate(self, tasks: Iterable[Task]) -> None:
         """Raise AssertionError where the counts are not those of these tasks."""
         there = Usage()
         there.add(tasks)
         assert there == self, f"usage: {there} is there, {self} is counted"
+
+
+def shares_of(
+    groups: Iterable[Group], frames: Sequence[Bytes], counts: Callable[[TaskId], bool] | None = None
+) -> Shares:
+    """What a submission adds to each namespace, as it will be counted. ``counts``: of which tasks alone; None: of all.
+
+    The indices of its frames need not have been checked yet.
+    """
+    found: Shares = {}
+    for group in groups:
+        count = size = 0
+        for task_id, payload in group.tasks:
+            if counts is not None and not counts(task_id):
+                continue
+            count += 1
+            if type(payload) is bytes:
+                size += len(payload)
+            elif isinstance(payload, int) and 0 <= payload < len(frames):
+                size += len(frames[payload])
+        if count:
+            before = found.get(group.options.namespace, (0, 0))
+            found[group.options.namespace] = (before[0] + count, before[1] + size)
+    return found
+
+
+def _excess(
+    quotas: Quotas, kind: str, key: str, shown: str, share: tuple[int, int], counters: tuple[Counter[str], Counter[str]]
+) -> str:
+    for counter, more, what, setting in (
+        (counters[0], share[0], "tasks", f"max_tasks_per_{kind}"),
+        (counters[1], share[1], "bytes of arguments", f"max_bytes_per_{kind}"),
+    ):
+        most = getattr(quotas, setting)
+        if most and counter[key] + more > most:
+            return f"{counter[key]} {what} of {shown} wait; at most {most} (setting controller.{setting})"
+    return ""
 
 
 def _sums(tasks: Iterable[Task]) -> Iterator[tuple[str, str, int, int]]:

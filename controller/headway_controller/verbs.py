@@ -19,7 +19,7 @@ from headway_bus.messages import (
     Purge,
     RetryTasks,
 )
-from headway_bus.namespaces import may_see
+from headway_bus.namespaces import Scope, may_see
 from headway_bus.records import ENDS, Code
 from headway_controller.desk import Answer, Shell
 from headway_controller.extensions import use_predictor, use_strategy
@@ -40,7 +40,8 @@ class Verbs:
         self.lookup_table = ""
         """The file of the predictor of that name, where the verb names none."""
 
-        self.answers: dict[type[Message], Callable[[str, Any, list[Bytes]], Awaitable[Answer | None]]] = {
+        # Whoever asks may have left when the answer is worked out: what it may see comes with its question.
+        self.answers: dict[type[Message], Callable[[str, Scope, Any, list[Bytes]], Awaitable[Answer | None]]] = {
             RetryTasks: self._retry,
             Purge: self._purge,
             Control: self._control,
@@ -48,26 +49,25 @@ class Verbs:
             BlobGet: self._blob_get,
         }
 
-    async def _retry(self, client: str, ask: RetryTasks, frames: list[Bytes]) -> Answer | None:
+    async def _retry(self, client: str, scope: Scope, ask: RetryTasks, frames: list[Bytes]) -> Answer | None:
         refused: list[tuple[str, str]] = []
-        stored = await self._ended(client, ask.tasks, ask.job, refused, with_payload=True)
+        stored = await self._ended(scope, ask.tasks, ask.job, refused, with_payload=True)
         self._shell.core.revive(client, ask.request, stored, refused, self._shell.now())
         self._finish()
         return None  # the answer comes when it is stored
 
-    async def _purge(self, client: str, ask: Purge, frames: list[Bytes]) -> Answer | None:
+    async def _purge(self, client: str, scope: Scope, ask: Purge, frames: list[Bytes]) -> Answer | None:
         refused: list[tuple[str, str]] = []
-        stored = await self._ended(client, ask.tasks, ask.job, refused, with_payload=False)
+        stored = await self._ended(scope, ask.tasks, ask.job, refused, with_payload=False)
         self._shell.core.purge(client, ask.request, [each.task for each in stored], refused)
         self._finish()
         return None
 
     async def _ended(
-        self, client: str, tasks: list[TaskId], job: str, refused: list[tuple[str, str]], *, with_payload: bool
+        self, scope: Scope, tasks: list[TaskId], job: str, refused: list[tuple[str, str]], *, with_payload: bool
     ) -> list[StoredTask]:
         """The ended ones among these tasks and the job's; why not, of the others that were named."""
         store, live = self._shell.store, self._shell.core.state.tasks
-        scope = self._shell.core.audience.tenancy.scope_of(client)
         named = await self._shell.read(store.find, tasks) if tasks else []
         found = {each.task: each for each in named if may_see(scope, each.options.namespace)}
         for task_id in tasks:
@@ -89,7 +89,7 @@ class Verbs:
             before = page[-1].task
         return list(found.values())
 
-    async def _control(self, client: str, ask: Control, frames: list[Bytes]) -> Answer:
+    async def _control(self, client: str, scope: Scope, ask: Control, frames: list[Bytes]) -> Answer:
         core = self._shell.core
         match ask.verb:
             case "pause" | "resume":
@@ -131,7 +131,7 @@ class Verbs:
                 )
         return ControllerState(ask.request, {"done": ask.verb}, {}), []
 
-    async def _blob_put(self, client: str, ask: BlobPut, frames: list[Bytes]) -> Answer:
+    async def _blob_put(self, client: str, scope: Scope, ask: BlobPut, frames: list[Bytes]) -> Answer:
         data = frames[0] if frames else b""
         if ask.blob.size > self._shell.core.audience.payload_limit:
             limit = self._shell.core.audience.payload_limit
@@ -141,7 +141,7 @@ class Verbs:
         offset = await self._shell.put_blob(ask.blob, ask.offset, bytes(data))
         return BlobHave(ask.request, ask.blob, offset), []
 
-    async def _blob_get(self, client: str, ask: BlobGet, frames: list[Bytes]) -> Answer:
+    async def _blob_get(self, client: str, scope: Scope, ask: BlobGet, frames: list[Bytes]) -> Answer:
         length = max(0, min(ask.length, MAX_BLOB_PART))
         data = await self._shell.get_blob(ask.blob, ask.offset, length)
         return BlobPart(ask.request, ask.blob, ask.offset), [data]

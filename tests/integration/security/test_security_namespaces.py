@@ -14,7 +14,7 @@ from headway_bus import messages as m
 from headway_bus.ids import TaskId, named_task_id, new_task_ids, text_of
 from headway_bus.keyring import Authorized, Keyring
 from headway_bus.keys import load_key, prepare_with
-from headway_bus.link import BROKER
+from headway_bus.link import BROKER, CONTROLLER
 from headway_bus.records import Code, Kind, Options, Reason, Requirements, Status
 from headway_controller.usage import Quotas
 
@@ -125,6 +125,17 @@ def test_anothers_tasks_are_not_changed(tenants: Tenants, verb: type[m.Cancel | 
     for task, status in ((tenants.ended, Status.SUCCEEDED), (tenants.waiting, Status.WAITING)):
         found = tenants.alice.ask(lambda n, task=task: m.AskTask(n, text_of(task)), m.TaskFound)
         assert found.task.status == status
+
+
+@pytest.mark.parametrize("verb", [m.RetryTasks, m.Purge])
+def test_whoever_leaves_right_behind_a_question_sees_no_more_than_before(
+    tenants: Tenants, verb: type[m.RetryTasks | m.Purge]
+) -> None:
+    tenants.bob.say(CONTROLLER, verb(tenants.bob.request(), [tenants.ended], JOB))
+    tenants.bob.say(BROKER, m.Bye())
+    tenants.alice.submit(name="spectrum", delay=3600.0)  # answered after what came before it
+    found = tenants.alice.ask(lambda n: m.AskTask(n, text_of(tenants.ended)), m.TaskFound)
+    assert (found.task.status, found.task.attempt) == (Status.SUCCEEDED, 1)
 
 
 def test_lists_and_counts_are_of_ones_own(tenants: Tenants) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from controller_bench import Bench, task_id
 
 from headway_bus import messages as m
 from headway_bus.records import Held, Requirements, RuntimeInfo, Status
+from headway_controller.edges import pack_edges, restore_edges
 
 EDGE = "shop-17"
 SILENT = 6.0
@@ -229,6 +231,48 @@ def test_an_edge_whose_disk_is_full_gets_nothing_new() -> None:
     assert bench.status(1) == Status.QUEUED
     bench.tell(EDGE, m.Heartbeat(bench.now, 0, 0, 0, load={"full": 0.0}))
     assert bench.status(1) == Status.ASSIGNED
+
+
+@pytest.mark.parametrize("how", ["registers again", "is taken out of draining"])
+def test_an_edge_whose_disk_is_still_full_stays_closed(how: str) -> None:
+    bench = Bench()
+    bench.join(EDGE, slots=4, edge=True)
+    full = m.Heartbeat(bench.now, 0, 0, 0, load={"full": 1.0})
+    bench.tell(EDGE, full)
+    if how == "registers again":
+        bench.take_all(EDGE)
+        bench.join(EDGE, slots=4, edge=True)
+    else:
+        for resume in (False, True):
+            bench.tell("operator", m.DrainRuntime(bench.request(), EDGE, resume))
+    bench.tell(EDGE, full)
+    bench.submit(1)
+    assert bench.status(1) == Status.QUEUED
+
+
+def test_a_forgotten_edge_gives_up_what_an_earlier_controller_had_leased_to_it() -> None:
+    bench = with_edge()
+    edges = pack_edges(bench.controller.state, 0.0)
+    later = bench.restarted()
+    later.recover(grace=5.0)
+    restore_edges(later.controller.state, edges, 0.0)
+    later.join("lab", slots=4)
+    later.wait_beating(100.0, "lab")
+    assert later.status(1) == Status.WAITING
+    assert later.controller.fleet.forget(EDGE, later.now)
+    later.turn()
+    assert [task for task, _ in later.take_assigned("lab")] == [task_id(1)]
+
+
+def test_when_an_edge_was_last_heard_is_not_changed_by_the_controllers_own_absence() -> None:
+    bench = with_edge(offline=0.0)
+    heard = bench.controller.state.runtimes[EDGE].seen
+    bench.wait(SILENT)
+    assert state_of(bench) == "offline"
+    bench.wait(1000.0)
+    bench.controller.fleet.on_back(bench.now)
+    bench.controller.fleet.on_stood_still(bench.now)
+    assert bench.controller.state.runtimes[EDGE].seen == heard
 
 
 def test_an_agent_that_reports_anothers_attempt_changes_nothing() -> None:

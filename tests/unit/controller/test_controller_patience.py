@@ -9,6 +9,7 @@ from headway_bus.records import AttemptEnd, Ended, Status
 from headway_controller.patience import LONGEST, PAUSE
 from headway_controller.reports import SETTLE_BATCHES, SETTLE_BYTES
 
+OTHER = "client-2"
 TASK = 1000
 """The first task that is submitted after those that taught how long such tasks run."""
 
@@ -106,6 +107,25 @@ class TestAcceptance:
         bench.end(TASK, seconds=1e-5)
         assert bench.take(CLIENT, m.Accepted).request == request
         bench.emptiness_check()
+
+    def test_one_within_namespaces_may_wait_as_well(self) -> None:
+        bench = practised()
+        bench.controller.audience.tenancy.vouch(CLIENT, ("",))
+        submit(bench, TASK)
+        bench.take_assigned()
+        bench.nothing_sent()
+
+    def test_acceptances_of_others_do_not_travel_with_ends(self) -> None:
+        bench = practised()
+        bench.submit(TASK, client=OTHER)
+        (key,) = bench.take_assigned()
+        for number, client, together in ((TASK + 1, OTHER, False), (TASK + 2, CLIENT, True)):
+            group = m.Group(options(), [(task_id(number), b"arguments")])
+            bench.hear(client, m.Submit(bench.request(), [group], together=together))
+        bench.hear(RUNTIME, m.Report(900, ended=[Ended(*key, AttemptEnd.SUCCEEDED)]))
+        bench.turn()
+        assert bench.take(OTHER, m.Accepted).count == 1
+        assert bench.take(OTHER, m.TasksEnded).accepted == []
 
     def test_a_write_that_fails_refuses_the_submission_and_tells_no_end(self) -> None:
         bench = practised()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from controller_bench import KEY, RUNTIME, Bench, assigned, broken, options, task_id, through
@@ -238,3 +239,28 @@ def test_logs_go_to_the_store_and_to_those_who_follow_them() -> None:
     bench.report(logs=[LogRecord(*KEY, 2, "stdout", 7.0, "bye")])
     bench.emptiness_check()
     assert sum(len(each.records) for each in bench.books.logs) == 3
+
+
+def test_messages_go_on_when_a_task_has_written_all_the_output_that_is_kept() -> None:
+    bench = assigned()
+    bench.controller.reports.logs_per_task = 2
+    streams = ["stdout"] * 3 + ["message"] * 3 + ["stdout"]
+    records = [LogRecord(task_id(1), 1, at, stream, 0.0, f"{at}") for at, stream in enumerate(streams)]
+    bench.report(logs=records)
+    assert [record.text for kept in bench.books.logs for record in kept.records] == ["0", "1", "3", "4", "5"]
+    assert bench.counters["logs.dropped"] == 2
+
+
+def test_ends_that_come_late_are_booked_when_they_were() -> None:
+    bench = assigned()
+    bench.start(1)
+    booked = []
+    finished = bench.controller.scheduler.finished_many
+
+    def noting(name: str, ended: Any, now: float, ages: Any = ()) -> int:
+        booked.append(list(ages))
+        return finished(name, ended, now, ages)
+
+    bench.controller.scheduler.finished_many = noting  # type: ignore[method-assign]
+    bench.report(ended=[Ended(task_id(1), 1, AttemptEnd.SUCCEEDED, 2.0, age=500.0)])
+    assert booked == [[500.0]]

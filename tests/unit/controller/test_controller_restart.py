@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from controller_bench import CLIENT, RUNTIME, Bench, broken, task_id
+from controller_bench import CLIENT, RUNTIME, Bench, broken, options, task_id
 
 from headway_bus import messages as m
 from headway_bus.records import AttemptEnd, Held, Reason, Retry, Status
@@ -259,3 +259,32 @@ def test_a_task_may_be_cancelled_before_anybody_claimed_it() -> None:
     later.tell(CLIENT, m.Cancel(1, [task_id(1)]))
     assert later.take(CLIENT, m.Changed).count == 1
     assert later.join(held=[Held(task_id(1), 1, "running")]).stop == [(task_id(1), 1)]
+
+
+class TestANewVersion:
+    """Stored by a controller that was killed before it had stopped the old one."""
+
+    def replaced(self) -> Bench:
+        bench = before()
+        new = [m.Group(options(after=[task_id(1)], after_end="always", replaces=task_id(1)), [(task_id(2), b"")])]
+        bench.holding = True
+        bench.tell(CLIENT, m.Submit(bench.request(), new))
+        (write,) = bench.unstored
+        bench.books.apply(write.operations)
+        return after(bench)
+
+    def test_the_old_one_is_stopped_where_it_runs_and_the_new_one_waits_for_that(self) -> None:
+        later = self.replaced()
+        assert later.status(1) == Status.WAITING and later.status(2) == Status.WAITING
+        assert later.join(slots=4, held=[Held(task_id(1), 1, "running")]).stop == [(task_id(1), 1)]
+        assert later.status(2) == Status.WAITING
+        later.end(1, end=AttemptEnd.CANCELLED)
+        assert later.status(1) == Status.CANCELLED
+        assert [task for task, _ in later.take_assigned()] == [task_id(2)]
+
+    def test_the_old_one_ends_when_no_runtime_has_it(self) -> None:
+        later = self.replaced()
+        later.join(slots=4)
+        later.wait_beating(100.0)
+        assert later.status(1) == Status.CANCELLED
+        assert [task for task, _ in later.take_assigned()] == [task_id(2)]

@@ -186,10 +186,25 @@ def test_an_end_that_came_while_the_store_was_read_is_looked_up_again() -> None:
     bench.submit(1, watch=False)
     bench.take_assigned()
     bench.end(1)
+    bench.tell(OTHER, m.Await(bench.request(), []))
+    bench.take(OTHER, m.Accepted)
     bench.controller.on_outcomes(OTHER, [], [task_id(1)], bench.now)
     bench.turn()
     assert bench.take_ends(OTHER) == {task_id(1): Status.SUCCEEDED}
     bench.emptiness_check()
+
+
+def test_what_the_store_says_after_a_client_has_left_is_told_to_nobody() -> None:
+    """Whoever has that name next may be of another namespace, and nobody has vouched for it yet."""
+    bench = Bench()
+    bench.join()
+    bench.submit(1, watch=False)
+    bench.take_assigned()
+    bench.end(1)
+    bench.controller.on_outcomes(OTHER, [], [task_id(1)], bench.now)
+    bench.turn()
+    bench.emptiness_check()
+    assert OTHER not in bench.controller.state.clients
 
 
 def test_an_attempt_that_was_stopped_as_unwanted_does_not_cancel_the_task() -> None:

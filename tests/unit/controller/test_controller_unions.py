@@ -10,7 +10,7 @@ from controller_bench import CLIENT, Bench, options, task_id
 from headway_bus import messages as m
 from headway_bus import payloads
 from headway_bus.ids import TaskId, text_of
-from headway_bus.records import AttemptEnd, Code, Ended, ErrorInfo, Part, Reason, Status, Union
+from headway_bus.records import AttemptEnd, Code, Ended, ErrorInfo, Held, Part, Reason, Status, Union
 
 EDGES = ("east", "north", "south")
 
@@ -258,6 +258,20 @@ def test_a_controller_that_is_killed_is_followed_by_one_that_goes_on(stage: str)
     again.end("server", task, attempt, 3)
     status, result, _ = again.result()
     assert status == Status.SUCCEEDED and result["missing"] == []
+
+
+def test_a_union_that_was_replaced_just_before_the_controller_was_killed_is_stopped_everywhere() -> None:
+    first = UnionBench(edges=("east",))
+    first.submit()
+    part, attempt, _, _ = first.take("east")
+    new = [m.Group(options(after=[task_id(1)], after_end="always", replaces=task_id(1)), [(task_id(2), b"")])]
+    first.bench.holding = True
+    first.bench.tell(CLIENT, m.Submit(first.bench.request(), new))
+    first.bench.books.apply(first.bench.unstored[-1].operations)
+    later = first.bench.restarted()
+    later.recover()
+    answer = later.join("east", labels={"edge": "yes"}, held=[Held(part, attempt, "running")])
+    assert answer.stop == [(part, attempt)]
 
 
 def test_parts_survive_a_store_that_cannot_write_for_a_while() -> None:
