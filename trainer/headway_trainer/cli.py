@@ -84,6 +84,11 @@ def train(
         if output is not None:
             written = [output / name for name in ("results.json", "forecasts.csv", "report.html")]
             click.echo(f"\n{', '.join(str(path) for path in written if path.exists())}")
+    return outcome(found)
+
+
+def outcome(found: dict[str, Any]) -> int:
+    """The exit code of a training: whether any series has a forecast."""
     return DONE if any(row["forecast"] for row in found["series"]) else FAILED
 
 

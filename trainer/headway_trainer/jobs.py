@@ -7,6 +7,7 @@ The calls of the older document, ``commit_job_func``, ``get_result_func``, ``pus
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import threading
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from typing import Any
 from headway_bus.errors import TaskCancelled
 from headway_trainer.document import AsyncResult, Configs, Work, filled_in, prepared
 from headway_trainer.errors import TrainerError
-from headway_trainer.running.training import train_series
+from headway_trainer.running.training import all_or_none, train_series
 
 PENDING, RUNNING, SUCCEEDED, FAILED, CANCELLED = "pending", "running", "succeeded", "failed", "cancelled"
 STATUSES = (PENDING, RUNNING, SUCCEEDED, FAILED, CANCELLED)
@@ -115,7 +116,8 @@ class Book:
             entry.is_cancelled = entry.is_cancelled or not entry.future.done()
             loop, work = entry.loop, entry.work
         if loop is not None and work is not None and not entry.future.done():
-            loop.call_soon_threadsafe(work.cancel)
+            with contextlib.suppress(RuntimeError):  # its loop has just been closed: it has ended
+                loop.call_soon_threadsafe(work.cancel)
 
     def _entry(self, job_id: int | str) -> _Entry:
         with self._lock:
@@ -145,7 +147,7 @@ async def _trained(entry: _Entry, work: Work, url: str | None) -> list[dict[str,
         raise asyncio.CancelledError
     async with headway.connect(url) as bus:
         entry.is_running = True
-        return await asyncio.gather(*(train_series(bus, job, series) for _, series, job in work))
+        return await all_or_none([train_series(bus, job, series) for _, series, job in work])
 
 
 _book = Book()

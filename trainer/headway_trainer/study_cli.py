@@ -14,7 +14,7 @@ from headway.cli.failures import DONE, CommandError
 from headway.cli.options import CONNECT_SECONDS, Choice, bus_options, epilog, json_option
 from headway.cli.output import Column, Table, note, print_json
 from headway_trainer.errors import TrainerError
-from headway_trainer.running.drive import cancel_mark
+from headway_trainer.running.drive import JOB_FILE, STUDIES, cancel_mark, finished
 from headway_trainer.studies.log import is_running, read_log
 from headway_trainer.studies.study import DONE as TRIAL_DONE
 from headway_trainer.studies.study import FAILED, PRUNED, Study, Trial
@@ -22,8 +22,6 @@ from headway_trainer.studies.study import FAILED, PRUNED, Study, Trial
 if TYPE_CHECKING:
     from headway import Bus
 
-STUDIES = "studies"
-JOB_FILE = "job.json"
 PATTERN = "*.jsonl"
 
 place_argument = click.argument("place", metavar="PLACE", type=click.Path(path_type=Path, exists=True))
@@ -117,7 +115,7 @@ def resume(ctx: click.Context, place: Path) -> int:
 
 
 def _resume_training(ctx: click.Context, folder: Path) -> int:
-    from headway_trainer.cli import print_results, run_job
+    from headway_trainer.cli import outcome, print_results, run_job
     from headway_trainer.running.job import Job
 
     path = folder / JOB_FILE
@@ -125,8 +123,9 @@ def _resume_training(ctx: click.Context, folder: Path) -> int:
         job = Job.from_plain(json.loads(path.read_text(encoding="utf-8")), str(path))
     except (OSError, ValueError) as error:
         raise TrainerError(f"{path}: {error}") from None
-    print_results(run_job(ctx, job, folder, quiet=False))
-    return DONE
+    found = run_job(ctx, job, folder, quiet=False)
+    print_results(found)
+    return outcome(found)
 
 
 @study.command("cancel", epilog=epilog("headway study cancel study.jsonl", "headway study cancel report"))
@@ -136,7 +135,7 @@ def _resume_training(ctx: click.Context, folder: Path) -> int:
 def cancel(ctx: click.Context, place: Path) -> int:
     """Cancel PLACE, the file of a study or the folder of a report: its trials on the bus, and the program that asks for more.
 
-    What was found stays, and `headway study resume` goes on.
+    The studies of a report are cancelled together, by its folder. What was found stays, and `headway study resume` goes on.
     """
     job = _job_name(place)
     if place.is_file() and read_study(place).done:
@@ -153,6 +152,9 @@ def _job_name(place: Path) -> str:
         from headway_trainer.running.searching import job_of
 
         read_study(place)  # raises for what is no study
+        folder = place.absolute().parent.parent
+        if place.absolute().parent.name == STUDIES and (folder / JOB_FILE).exists():
+            raise TrainerError(f"{place}: it is one of the studies of {folder}; cancel that")
         return job_of(place)
     from headway_trainer.running.training import job_name
 
@@ -292,8 +294,7 @@ def _state(path: Path, loaded: Study) -> str:
 
 
 def _tell_trial(loaded: Study, trial: Trial) -> None:
-    told = sum(one.status != "pending" for one in loaded.trials)
-    note(f"{told}/{loaded.limit}: trial {trial.number} {trial.status} {figure(trial.loss)}")
+    note(f"{finished(loaded)}/{loaded.limit}: trial {trial.number} {trial.status} {figure(trial.loss)}")
 
 
 def _print_best(loaded: Study) -> None:

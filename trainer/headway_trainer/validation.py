@@ -93,13 +93,14 @@ def validate(
         known = None if features is None else features[:cut]
         ahead = None if features is None else np.repeat(features[cut - 1 : cut], end - cut, axis=0)
         predicted = fitted.fit(y[:cut], known).predict(end - cut, ahead)
-        _must_be_finite(model, predicted)
+        must_be_finite(model, predicted)
         found.append(Fold(cut, predicted.tolist()))
         scores.append(metrics.evaluate(names, y[cut:end], predicted, y[:cut], season))
     return Validation(_means(names, scores), found, sorted({one for score in scores for one in score.warnings}))
 
 
-def _must_be_finite(model: str, predicted: Array) -> None:
+def must_be_finite(model: str, predicted: Array) -> None:
+    """Raises SeriesRefused for a forecast with an infinite value, or with none."""
     if not np.isfinite(predicted).all():
         raise SeriesRefused("not-finite", f"{model} foretold a value that is not finite")
 

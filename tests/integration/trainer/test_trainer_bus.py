@@ -41,9 +41,11 @@ def dirty(**changes: Any) -> dict[str, Any]:
 
 
 def test_in_batches_a_search_is_the_same_with_one_worker_and_with_four(url: str) -> None:
+    pytest.importorskip("hyperopt", reason="pip install 'headway[trainer]'")
+
     def found(parallel: int) -> list[dict[str, Any]]:
         async def work(bus: headway.Bus) -> Study:
-            with Study(BOWL, engine="random", trials=12, mode="batch", batch=4) as study:
+            with Study(BOWL, engine="hyperopt", trials=32, mode="batch", batch=4) as study:
                 from headway_trainer.running.drive import Told, drive
 
                 async def run(trial: Any) -> Told:

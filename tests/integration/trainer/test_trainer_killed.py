@@ -18,13 +18,13 @@ import headway_trainer
 from headway_trainer.studies import Study
 
 HERE = Path(__file__).parent
-SPACE = {"x": {"low": -5.0, "high": 5.0}, "y": {"low": -5.0, "high": 5.0}}
+BOWL = {"x": {"low": -5.0, "high": 5.0}, "y": {"low": -5.0, "high": 5.0}}
 OPTIONS: dict[str, Any] = {"trials": 60, "parallel": 3, "engine": "random", "mode": "batch"}
 PROGRAM = """
 import asyncio, json, sys, headway, headway_trainer
 async def main(url, path, space, options):
     async with headway.connect(url) as bus:
-        await headway_trainer.search(bus, "trainer_objectives:slow_bowl", space, path=path, **options)
+        await headway_trainer.search(bus, "trainer_objectives:gated_bowl", space, path=path, **options)
 asyncio.run(main(*map(json.loads, sys.argv[1:])))
 """
 
@@ -41,25 +41,26 @@ def told(path: Path) -> int:
 
 def test_another_trainer_goes_on_with_the_same_trials(url: str, tmp_path: Path) -> None:
     path = tmp_path / "study.jsonl"
-    arguments = [json.dumps(one) for one in (url, str(path), SPACE, OPTIONS)]
+    space = {**BOWL, "folder": str(tmp_path)}
+    arguments = [json.dumps(one) for one in (url, str(path), space, OPTIONS)]
     killed = subprocess.Popen([sys.executable, "-c", PROGRAM, *arguments])
     try:
         deadline = time.monotonic() + 60
-        while told(path) < 5:
+        while told(path) < 6:
             assert killed.poll() is None and time.monotonic() < deadline
             time.sleep(0.01)
     finally:
         killed.kill()
         killed.wait()
-    before = told(path)
-    assert 5 <= before < 60
+    assert told(path) == 6
+    (tmp_path / "release").touch()
 
     async def work() -> Study:
         async with headway.connect(url) as bus:
-            return await headway_trainer.search(bus, "trainer_objectives:slow_bowl", SPACE, path=path, **OPTIONS)
+            return await headway_trainer.search(bus, "trainer_objectives:gated_bowl", space, path=path, **OPTIONS)
 
     study = asyncio.run(asyncio.wait_for(work(), 60))
-    peaceful = Study(SPACE, trials=60, engine="random", mode="batch", batch=3)
+    peaceful = Study(space, trials=60, engine="random", mode="batch", batch=3)
     expected = []
     while (trial := peaceful.ask()) is not None:
         expected.append(trial.values)

@@ -14,16 +14,16 @@ import pytest
 
 import headway
 from headway.cli.app import run
-from headway_trainer.cli import study
+from headway_trainer.cli import study, train
 
 HERE = Path(__file__).parent
 SEARCH = """
 import asyncio, sys, headway, headway_trainer
-async def main(url, path):
-    space = {"x": {"low": -5.0, "high": 5.0}, "y": {"low": 0.001, "high": 5.0, "log": True}}
+async def main(url, path, folder):
+    space = {"x": {"low": -5.0, "high": 5.0}, "y": {"low": 0.001, "high": 5.0, "log": True}, "folder": folder}
     async with headway.connect(url) as bus:
         options = {"trials": 40, "parallel": 3, "engine": "random", "mode": "batch"}
-        await headway_trainer.search(bus, "trainer_objectives:slow_bowl", space, path=path, **options)
+        await headway_trainer.search(bus, "trainer_objectives:gated_bowl", space, path=path, **options)
 asyncio.run(main(*sys.argv[1:]))
 """
 TRAIN = """
@@ -65,9 +65,11 @@ def test_a_search_is_cancelled_from_elsewhere_and_gone_on_with(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "bowl.jsonl"
-    program = subprocess.Popen([sys.executable, "-c", SEARCH, url, str(path)], stderr=subprocess.PIPE, text=True)
+    program = subprocess.Popen(
+        [sys.executable, "-c", SEARCH, url, str(path), str(tmp_path)], stderr=subprocess.PIPE, text=True
+    )
     try:
-        until("some trials have ended", lambda: path.exists() and path.read_bytes().count(b'{"tell"') >= 4)
+        until("those that do not wait have ended", lambda: path.exists() and path.read_bytes().count(b'{"tell"') == 6)
         assert [row["state"] for row in listed(tmp_path, capsys)] == ["running"]
         assert run(["resume", str(path), "--bus", url], study) == 1
         assert "another program runs this study" in capsys.readouterr().err
@@ -79,9 +81,10 @@ def test_a_search_is_cancelled_from_elsewhere_and_gone_on_with(
         program.wait()
     assert f"StudyCancelled: {path}: it was cancelled; `headway study resume {path}` goes on with it" in said
     [row] = listed(tmp_path, capsys)
-    assert row["state"] == "cancelled" and 4 <= row["told"] < 40 and row["failed"] == 0
+    assert row["state"] == "cancelled" and row["told"] == 6 and row["failed"] == 0
     with headway.Client(url) as bus:
         assert not [info for info in bus.tasks() if info.status in ("queued", "assigned", "running")]
+    (tmp_path / "release").touch()
     assert run(["resume", str(path), "--bus", url], study) == 0
     assert capsys.readouterr().out.startswith("40 trials; the best is ")
     [row] = listed(tmp_path, capsys)
@@ -129,6 +132,13 @@ def test_a_training_is_cancelled_from_elsewhere_and_gone_on_with(
                 "something of it runs",
                 lambda: [one for one in bus.tasks(status="running") if "train-" in one.options.job],
             )
+        assert [row["state"] for row in listed(report, capsys)] == ["running"]
+        monkeypatch.syspath_prepend(HERE)
+        assert run(["resume", str(report), "--bus", url], study) == 1
+        assert "another program runs this training" in capsys.readouterr().err
+        [part] = (report / "studies").iterdir()
+        assert run(["cancel", str(part), "--bus", url], study) == 2
+        assert f"it is one of the studies of {report}; cancel that" in capsys.readouterr().err
         assert run(["cancel", str(report), "--bus", url], study) == 0
         _, said = program.communicate(timeout=60)
     finally:
@@ -138,11 +148,25 @@ def test_a_training_is_cancelled_from_elsewhere_and_gone_on_with(
     capsys.readouterr()
     assert [row["state"] for row in listed(report, capsys)] == ["cancelled"]
     release.touch()
-    monkeypatch.syspath_prepend(HERE)
     assert run(["resume", str(report), "--bus", url], study) == 0
     assert "Sleepy" in capsys.readouterr().out
     [row] = listed(report, capsys)
     assert row["state"] == "done" and row["done"] == 12
+
+
+def test_a_report_is_gone_on_with_from_another_folder_and_tells_that_nothing_was_forecast(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(HERE)
+    monkeypatch.chdir(tmp_path)
+    Path("data.csv").write_text("\n".join(["ds,y", *(f"2024-01-{day:02d},{day}" for day in range(1, 29))]))
+    options = "data.csv --time ds --target y --model trainer_objectives:Stubborn --trials 0 --plots 0 -o report"
+    assert run([*options.split(), "--bus", url], train) == 1
+    assert "Stubborn: RuntimeError: no" in capsys.readouterr().err
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert run(["resume", "../report", "--bus", url], study) == 1
+    assert "Stubborn: RuntimeError: no" in capsys.readouterr().err
 
 
 def test_a_study_is_drawn(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,6 +28,16 @@ def slow_bowl(x: float, y: float) -> float:
     return bowl(x, y)
 
 
+def gated_bowl(x: float, y: float, folder: str) -> float:
+    """The first six of all runs end at once; the others wait for the file ``release`` in the folder."""
+    with (Path(folder) / "runs").open("ab", buffering=0) as stream:
+        stream.write(b".")
+        number = stream.tell()
+    while number > 6 and not (Path(folder) / "release").exists():
+        time.sleep(0.01)
+    return bowl(x, y)
+
+
 def curve(x: float) -> float:
     """Reports three values and goes on for a long time, unless it is a good one: those end at once."""
     for step in range(3):

@@ -10,10 +10,16 @@ from typing import Any
 
 from headway_bus.errors import TaskCancelled, TaskError, TaskLost
 from headway_trainer.errors import StudyCancelled
-from headway_trainer.studies.study import DONE, Study, Trial
+from headway_trainer.studies.study import Study, Trial
 
 MOST_LOSSES = 3
 """Times that one trial may be lost with its runtimes before it counts as failed: it may be what kills them."""
+
+JOB_FILE = "job.json"
+"""In the folder of a report: the job, with which ``resume`` goes on."""
+
+STUDIES = "studies"
+"""The folder of the studies' logs within that of a report."""
 
 CANCELLED = ".cancelled"
 """Behind the name of a study's log, or of a report folder's job: somebody has cancelled it, and ``resume`` goes on."""
@@ -104,7 +110,8 @@ def last_line(text: str) -> str:
 
 def cancel_mark(place: Path) -> Path:
     """The file that says that the study at ``place``, or the job of the folder ``place``, was cancelled."""
-    return place / "job.json.cancelled" if place.is_dir() else place.with_name(place.name + CANCELLED)
+    file = place / JOB_FILE if place.is_dir() else place
+    return file.with_name(file.name + CANCELLED)
 
 
 def lift_cancel(place: Path | None) -> None:
@@ -122,7 +129,3 @@ def check_not_cancelled(place: Path | None) -> None:
 def finished(study: Study) -> int:
     """How many trials have a result of whatever kind."""
     return sum(trial.status != "pending" for trial in study.trials)
-
-
-def succeeded(study: Study) -> int:
-    return sum(trial.status == DONE for trial in study.trials)

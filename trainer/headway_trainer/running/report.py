@@ -79,11 +79,12 @@ def write(found: dict[str, Any], folder: Path, job: Job) -> None:
     """``results.json`` and ``forecasts.csv``, each put in its place whole."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(found, indent=1, allow_nan=False) + "\n"
-    _put(folder / "results.json", text)
+    put(folder / "results.json", text)
     _put_csv(folder / "forecasts.csv", found, job)
 
 
-def _put(path: Path, text: str) -> None:
+def put(path: Path, text: str) -> None:
+    """Put a file in its place whole."""
     draft = path.with_suffix(path.suffix + ".part")
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)

@@ -11,7 +11,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,15 +23,24 @@ from headway_trainer.errors import TrainerError
 from headway_trainer.models.files import save_model
 from headway_trainer.models.registry import find_model, make_model, wire_name
 from headway_trainer.running import report as reports
-from headway_trainer.running.drive import Told, check_not_cancelled, drive, finished, last_line, lift_cancel
+from headway_trainer.running.drive import (
+    JOB_FILE,
+    STUDIES,
+    Told,
+    check_not_cancelled,
+    drive,
+    finished,
+    last_line,
+    lift_cancel,
+)
 from headway_trainer.running.job import Job
 from headway_trainer.running.searching import job_of, key_of, told, value_of
 from headway_trainer.running.trial import SERIES, run_trial
 from headway_trainer.series import check_leaks, read_series
 from headway_trainer.series.record import REFUSED, SHORT, Series
-from headway_trainer.studies.log import StudyLog
+from headway_trainer.studies.log import held
 from headway_trainer.studies.space import Fixed
-from headway_trainer.studies.study import DONE, Study, Trial
+from headway_trainer.studies.study import Study, Trial
 
 if TYPE_CHECKING:
     from headway import Bus
@@ -42,6 +51,9 @@ MODELS = "models"
 
 CHEAP = 0.005
 """Seconds of a trial below which a study is one task."""
+
+AT_LEAST = "Naive"
+"""The model that a series gets which is too short for a search."""
 
 LONG = 16 * 1024
 """Bytes of a series from which it travels as a file."""
@@ -115,16 +127,13 @@ async def train(
     if plots:
         check_plots(place)
     series, warnings = await asyncio.to_thread(prepare, checked)
-    if place is not None:
-        keep_job(checked, place)
+    if place is None:
+        return await _trained(bus, checked, None, series, warnings, progress, listener)
+    checked = keep_job(checked, place)
+    busy = f"{place}: another program runs this training; `headway study cancel {place}` stops it"
+    with held(place / JOB_FILE, busy):
         lift_cancel(place)
-    usable = [one for one in series if one.status not in (REFUSED, SHORT)]
-    total = len(usable) * sum(_studied(checked, model) for model in checked.models)
-    whole = await asyncio.to_thread(_whole_studies, checked, usable)
-    training = Training(bus, checked, place, whole, progress or _silent, total, listener=listener, series=len(series))
-    rows = await _all_or_none([_row(training, number, one) for number, one in enumerate(series)])
-    results = reports.results(checked, list(rows), warnings)
-    if place is not None:
+        results = await _trained(bus, checked, place, series, warnings, progress, listener)
         await asyncio.to_thread(reports.write, results, place, checked)
         if plots:
             from headway_trainer.running.pictures import (
@@ -135,6 +144,23 @@ async def train(
     return results
 
 
+async def _trained(
+    bus: Bus,
+    job: Job,
+    folder: Path | None,
+    series: list[Series],
+    warnings: list[str],
+    progress: Progress | None,
+    listener: Listener | None,
+) -> dict[str, Any]:
+    usable = [one for one in series if one.status not in (REFUSED, SHORT)]
+    total = len(usable) * sum(_studied(job, model) for model in job.models)
+    whole = await asyncio.to_thread(_whole_studies, job, usable)
+    training = Training(bus, job, folder, whole, progress or _silent, total, listener=listener, series=len(series))
+    rows = await all_or_none([_row(training, number, one) for number, one in enumerate(series)])
+    return reports.results(job, rows, warnings)
+
+
 def check_plots(folder: Path | None) -> None:
     """Raises TrainerError where no pictures can be drawn, before hours of training have gone by."""
     if folder is None:
@@ -143,7 +169,7 @@ def check_plots(folder: Path | None) -> None:
         raise TrainerError("plots need matplotlib: pip install 'headway[plot]', or ask for 0 plots")
 
 
-async def _all_or_none(work: list[Coroutine[Any, Any, dict[str, Any]]]) -> list[dict[str, Any]]:
+async def all_or_none(work: list[Coroutine[Any, Any, dict[str, Any]]]) -> list[dict[str, Any]]:
     """What all of them return; the first that raises ends the others, and with them their tasks on the bus."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
@@ -179,13 +205,28 @@ def prepare(job: Job) -> tuple[list[Series], list[str]]:
     return series, warnings
 
 
-def keep_job(job: Job, folder: Path) -> None:
-    """Write ``job.json``, or see that the one which is there says the same."""
+def keep_job(job: Job, folder: Path) -> Job:
+    """Write ``job.json``, or see that the one which is there says the same.
+
+    Returns it as it stands there: with the whole path of the data, so that it can be gone on with from everywhere.
+    """
+    job = replace(job, path=str(Path(job.path).resolve()))
     folder.mkdir(parents=True, exist_ok=True)
-    path, text = folder / "job.json", json.dumps(job.plain(), indent=2) + "\n"
-    if path.exists() and path.read_text(encoding="utf-8") != text:
+    path, text = folder / JOB_FILE, json.dumps(job.plain(), indent=2) + "\n"
+    if not path.exists():
+        reports.put(path, text)
+    elif _job_at(path) != json.loads(text):
         raise TrainerError(f"{folder}: it holds the results of another job; give another folder")
-    path.write_text(text, encoding="utf-8")
+    return job
+
+
+def _job_at(path: Path) -> dict[str, Any]:
+    """A job's file; the data's path as a whole, which older ones have from where the training was begun."""
+    try:
+        there = json.loads(path.read_text(encoding="utf-8"))
+        return {**there, "path": str(Path(there["path"]).resolve())}
+    except (ValueError, TypeError, KeyError):
+        return {}
 
 
 def _studied(job: Job, model: str) -> int:
@@ -221,12 +262,14 @@ async def _row(training: Training, number: int, series: Series) -> dict[str, Any
     if series.status == REFUSED:
         return training.end(reports.row(series, []))
     async with training.gate:
-        if series.status == SHORT:
-            return training.end(reports.row(series, [await _forecast(training, number, "Naive", {}, series)]))
         models, failures = [], []
-        for model in training.job.models:
+        short = series.status == SHORT
+        for model in (AT_LEAST,) if short else training.job.models:
             try:
-                models.append(await _model(training, number, model, series))
+                if short:
+                    models.append(await _forecast(training, number, model, {}, series))
+                else:
+                    models.append(await _model(training, number, model, series))
             except TaskError as failed:
                 check_not_cancelled(training.folder)
                 failures.append(f"{model}: {last_line(str(failed))}")
@@ -285,7 +328,7 @@ async def _forecast(
 
 async def _study(training: Training, number: int, model: str, series: Series) -> Study:
     job = training.job
-    path = training.folder / "studies" / f"{number:05d}-{model.replace(':', '.')}.jsonl" if training.folder else None
+    path = training.folder / STUDIES / f"{number:05d}-{model.replace(':', '.')}.jsonl" if training.folder else None
     resumed = path is not None and path.exists() and path.stat().st_size > 0
     if resumed and path is not None:
         study = await asyncio.to_thread(Study.load, path)
@@ -298,10 +341,9 @@ async def _study(training: Training, number: int, model: str, series: Series) ->
     with study:
         if model not in training.whole:
             await _by_trials(training, study, number, model, series)
-            return study
-    if not study.done:
-        study = await _as_a_whole(training, study, number, model, series, path, resumed)
-        training.count(finished(study) - before)
+        elif not study.done:
+            await _as_a_whole(training, study, number, model, series, resumed)
+            training.count(finished(study) - before)
     return study
 
 
@@ -320,14 +362,11 @@ async def _by_trials(training: Training, study: Study, number: int, model: str, 
     )
 
 
-async def _as_a_whole(
-    training: Training, study: Study, number: int, model: str, series: Series, path: Path | None, resumed: bool
-) -> Study:
+async def _as_a_whole(training: Training, study: Study, number: int, model: str, series: Series, resumed: bool) -> None:
     name = f"{model} {series.label}"
     bus, values, features = await _carried(training, number, series)
     options = bus.options(job=training.name, name=name, idempotent=True, meta={"model": model})
-    before = study.state()
-    arguments = (wire_name(model), before, values, features, training.job.settings)
+    arguments = (wire_name(model), study.state(), values, features, training.job.settings)
     # Named, so that a trainer that comes back finds the task that its predecessor has submitted.
     own = options.options(key=f"{study.id}/{finished(study)}")
     try:
@@ -337,18 +376,4 @@ async def _as_a_whole(
         if not resumed:
             raise
         state = await value_of(await options.submit(f"{HOME}:run_study", *arguments))  # that one died with the trainer
-    if path is not None:
-        log = StudyLog(path)
-        known = {json.dumps(record, sort_keys=True) for record in before}
-        for record in state:
-            if json.dumps(record, sort_keys=True) not in known:
-                log.append(record)
-        log.close()
-    return await asyncio.to_thread(Study.load, state)
-
-
-def trials_done(results: dict[str, Any]) -> int:
-    """Trials with a loss in the results of a job."""
-    return sum(
-        trial["status"] == DONE for row in results["series"] for model in row["models"] for trial in model["trials"]
-    )
+    await asyncio.to_thread(study.absorb, state)

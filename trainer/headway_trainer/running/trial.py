@@ -12,9 +12,9 @@ import numpy as np
 
 from headway_bus import task_context
 from headway_trainer import metrics
-from headway_trainer.errors import SeriesRefused, TrainerError
+from headway_trainer.errors import SeriesRefused
 from headway_trainer.models.registry import make_model
-from headway_trainer.validation import LEGACY, Validation, rounded, validate
+from headway_trainer.validation import LEGACY, Validation, must_be_finite, rounded, validate
 
 Plain = dict[str, Any]
 SERIES = "series.npz"
@@ -58,8 +58,8 @@ def run_study(model: str, state: list[Plain], values: Any, features: Any, settin
         try:
             found = run_trial(model, trial.values, values, features, settings)
             study.tell(trial.number, found["loss"], reason=found.get("reason", ""))
-        except (SeriesRefused, TrainerError, ArithmeticError) as error:
-            study.tell(trial.number, reason=str(error))
+        except Exception as error:  # whatever a model may raise is this trial's end and not that of the others
+            study.tell(trial.number, reason=f"{type(error).__name__}: {error}")
     return study.state()
 
 
@@ -81,7 +81,9 @@ def run_forecast(model: str, params: Plain, values: Any, features: Any, settings
     found["params"] = fitted.params
     if settings.get("export"):
         found["state"] = fitted.state
-    found["forecast"] = [float(one) for one in (rounded(predicted) if settings["validation"] == LEGACY else predicted)]
+    told = rounded(predicted) if settings["validation"] == LEGACY else predicted
+    must_be_finite(model, told)
+    found["forecast"] = told.tolist()
     return found
 
 

@@ -6,9 +6,12 @@ locked by whoever appends: a study that two programs run would ask everything tw
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,13 +24,20 @@ if sys.platform != "win32":
 class StudyLog:
     """Appends to one file. Each record reaches the system before ``append`` returns: a killed process loses none.
 
-    Raises StudyBusy if another program appends to it.
+    ``new``: whether the file is made if it is not there. Raises StudyBusy if another program appends to it, and TrainerError
+    where it cannot be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, new: bool = True) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._stream: IO[bytes] = path.open("ab", buffering=0)
+        try:
+            if new:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            elif not path.exists():
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            self._stream: IO[bytes] = path.open("ab", buffering=0)
+        except OSError as error:
+            raise TrainerError(f"{path}: {error.strerror}") from None
         if not _lock(self._stream.fileno()):
             self._stream.close()
             raise StudyBusy(f"{path}: another program runs this study; `headway study cancel` stops it")
@@ -59,10 +69,23 @@ def is_running(path: Path) -> bool:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def held(path: Path, busy: str) -> Iterator[None]:
+    """Whoever else wants to hold this file meanwhile is refused. Raises StudyBusy with ``busy`` if another program holds it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if not _lock(descriptor):
+            raise StudyBusy(busy)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def read_log(path: Path, *, mend: bool = True) -> list[dict[str, Any]]:
     """All whole records. Raises TrainerError for damage anywhere but in the last line.
 
-    ``mend``: a torn last line is cut off the file. Without it nothing is written: a trainer may be at work there.
+    ``mend``: a torn last line is cut off the file, which is for whoever has its lock: to others a line that is being written
+    looks torn as well.
     """
     try:
         content = path.read_bytes()

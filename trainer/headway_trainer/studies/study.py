@@ -9,9 +9,10 @@ what the trial has reported is void, it runs once more; ``lost``: so is its task
 
 from __future__ import annotations
 
+import json
 import math
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,9 +97,10 @@ class Study:
         self._settings = {"engine": engine, "trials": trials, "seed": seed, "series": series, "mode": mode}
         self._log: StudyLog | None = None
         if path is not None:
-            if path.exists() and path.stat().st_size:
+            self._log = StudyLog(path)  # first: only who has the lock knows what the file holds
+            if path.stat().st_size:
+                self.close()
                 raise TrainerError(f"{path}: a study is there already; Study.load goes on with it")
-            self._log = StudyLog(path)
             self._write(self._header())
 
     def ask(self) -> Trial | None:
@@ -209,9 +211,17 @@ class Study:
     @classmethod
     def load(cls, source: Path | str | Sequence[dict[str, Any]]) -> Self:
         """Go on with a study, from the path of its log (which is appended to) or from its :meth:`state`."""
-        path = Path(source) if isinstance(source, (str, Path)) else None
-        records = read_log(Path(source)) if isinstance(source, (str, Path)) else list(source)
-        place = str(path or "state")
+        if not isinstance(source, (str, Path)):
+            return cls._from_records(source, "state", None)
+        log = StudyLog(Path(source), new=False)
+        try:
+            return cls._from_records(read_log(log.path), str(log.path), log)
+        except BaseException:
+            log.close()
+            raise
+
+    @classmethod
+    def _from_records(cls, records: Sequence[dict[str, Any]], place: str, log: StudyLog | None) -> Self:
         if not records or records[0].get("study") != FORMAT:
             raise TrainerError(f"{place}: not a study of format {FORMAT}")
         settings = {key: value for key, value in records[0].items() if key != "study"}
@@ -221,11 +231,28 @@ class Study:
         for trial in study.pending:  # its task goes on, or runs again: either way all its reports come once more
             trial.start_again()
         study._ready.extend(study.pending)
-        if path is not None:
-            study._log = StudyLog(path)
+        study._log = log
         if study.mode == "batch" and len(study.trials) % study.batch:
             study._suggest()  # a batch that a kill cut short: completed now, before any of its results can be told
         return study
+
+    def absorb(self, state: Sequence[dict[str, Any]]) -> None:
+        """What this study has become elsewhere, as its :meth:`state` there: what is new of it is written to the log.
+
+        Raises TrainerError for the state of another study.
+        """
+        place = f"study {self.id}, what came back"
+        if not state or state[0].get("id") != self.id:
+            raise TrainerError(f"{place}: it is another study's")
+        known = Counter(map(_text, self.state()))
+        for record in state[1:]:
+            text = _text(record)
+            if known[text]:
+                known[text] -= 1
+            elif "tell" not in record or self._trial(record["tell"]).status == PENDING:
+                self._write(record)
+                self._replay(record, place)
+        self._ready = deque(self.pending)
 
     @property
     def path(self) -> Path | None:
@@ -306,3 +333,7 @@ class Study:
             trial.run += "lost" in record
         else:
             raise TrainerError(f"{place}: {record} does not follow from what stands before it")
+
+
+def _text(record: dict[str, Any]) -> str:
+    return json.dumps(record, sort_keys=True)
