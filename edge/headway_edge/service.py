@@ -193,8 +193,10 @@ class EdgeService(RuntimeService):
         self._packs = bool(self.setup.edge.compress_above) and METHOD in message.unpacks and METHOD in can_pack()
 
     def _send(self, message: Message, frames: Sequence[Frame]) -> bool:
-        if isinstance(message, BlobPut | BlobGet) and not self._may_transfer(message, frames):
-            return False
+        if isinstance(message, BlobPut | BlobGet) and not (
+            self.core.is_registered and self._may_transfer(message, frames)
+        ):
+            return False  # cut off, it takes nothing from the bandwidth that the reports will want
         if self._packs and isinstance(message, WORTH_PACKING):
             size = sum(map(len, frames)) + len(codec.encode(message))
             if size > self.setup.edge.compress_above:
@@ -242,7 +244,7 @@ class EdgeService(RuntimeService):
         if now >= self._next_tidy:
             self._next_tidy = now + TIDY_SECONDS
             self._tidy(now)
-        if self._bucket.rate:
+        if self._bucket.rate and self.core.is_registered:
             self._transfers.go_on()
         super()._tick()
 

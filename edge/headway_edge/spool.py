@@ -37,6 +37,11 @@ APPLICATION = 0x68776564
 VERSION = 1
 IDENTITY_BYTES = 8
 BUSY_SECONDS = 5.0
+INCREMENTAL = 2
+"""What PRAGMA auto_vacuum says of a file that gives room back bit by bit."""
+
+TIDY_PAGES = 256
+"""Given back at a time."""
 
 _TABLES = """
 CREATE TABLE notes (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -81,12 +86,17 @@ class Spool:
 
     def open(self, name: str) -> None:
         """Open it, or make it. Raises BusError if it is damaged (then it was set aside), another agent's, or a newer one's."""
-        is_new = not self.path.exists()
         try:
-            self._connection = self._connect()
+            self._connection = sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_SECONDS)
+            is_new = self._is_new()
+            if is_new:  # before anything makes the file: then it is too late
+                self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
             if is_new:
                 self._make(name)
             self._check(name)
+            self._learn_to_shrink()
         except sqlite3.DatabaseError as error:
             self._disconnect()
             if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
@@ -95,22 +105,23 @@ class Spool:
                 ) from None
             raise self.set_aside(" ".join(str(error).split())) from None
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_SECONDS)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        return connection
+    def _is_new(self) -> bool:
+        """Whether there is nothing in the file: it was made just now, or its maker did not live to fill it."""
+        connection = self._connected()
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (objects,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        return not application and not objects
 
     def _make(self, name: str) -> None:
         connection = self._connected()
-        connection.executescript(
-            f"BEGIN; {_TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT"
-        )
         self.path.chmod(0o600)
-        self.note("identity", os.urandom(IDENTITY_BYTES))
-        self.note("name", name.encode())
-        self.commit()
+        # In one transaction: a spool with tables and without an identity would be taken for a damaged one.
+        connection.executescript(
+            f"BEGIN; {_TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};"
+        )
+        notes = [("identity", os.urandom(IDENTITY_BYTES)), ("name", name.encode())]
+        connection.executemany("INSERT INTO notes (name, value) VALUES (?,?)", notes)
+        connection.execute("COMMIT")
 
     def _check(self, name: str) -> None:
         connection = self._connected()
@@ -134,6 +145,15 @@ class Spool:
             self._disconnect()
             text = f"the spool {self.path} is that of the edge {owner!r}, and this agent is called {name!r}"
             raise BusError(f"{text}; start it with --name {owner}, or give it another --spool FOLDER")
+
+    def _learn_to_shrink(self) -> None:
+        """A spool of an earlier release never gave room back. Written anew once it does; without room for that, next time."""
+        connection = self._connected()
+        (mode,) = connection.execute("PRAGMA auto_vacuum").fetchone()
+        if mode != INCREMENTAL:
+            with suppress(sqlite3.OperationalError):
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+                connection.execute("VACUUM")
 
     def set_aside(self, why: str) -> BusError:
         """Put a damaged spool where nothing overwrites it. Returns what to tell the operator."""
@@ -287,7 +307,8 @@ class Spool:
     def tidy(self) -> None:
         """Give room that is free within the file back to the disk."""
         with suppress(sqlite3.Error):
-            self._connected().execute("PRAGMA incremental_vacuum(256)")
+            # As a script: a single statement is run up to its first row, and each row of this one is one page.
+            self._connected().executescript(f"PRAGMA incremental_vacuum({TIDY_PAGES})")
 
 
 def _report_of(row: tuple[int, bytes, bytes, float, int]) -> StoredReport:
@@ -300,6 +321,3 @@ def _size_of(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
-
-
-__all__: list[str] = ["Spool", "SpoolError"]

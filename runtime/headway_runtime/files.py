@@ -33,6 +33,16 @@ MARK = "HEADWAY_MARK"
 """The environment variable that tells a runtime's processes, and each attempt's, from everything else on the machine."""
 
 
+def settle(path: Path) -> None:
+    """See that a file that was written and renamed is there, with all of its content, after a power cut too."""
+    for each in (path, path.parent):
+        descriptor = os.open(each, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def is_in_use(path: Path) -> bool:
     """Whether a runtime works in this folder."""
     try:

@@ -64,3 +64,4 @@ class ChildSettings(msgspec.Struct, frozen=True, array_like=True):
     frame_bytes: int  # results beyond this go by file
     slow: float = 1.0
     runtime: str = ""
+    durable: bool = False  # large results are on the disk, with fsync, before their attempt counts as ended

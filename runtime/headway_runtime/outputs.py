@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import msgpack
 
 from headway_bus.records import Blob
-from headway_runtime.files import HASH_BYTES, WorkFolder
+from headway_runtime.files import HASH_BYTES, WorkFolder, settle
 
 INLINE_BYTES = 64 * 1024
 READ_BYTES = 1024 * 1024
@@ -84,7 +84,10 @@ def _write(found: dict[str, Path], sizes: dict[str, int], work: WorkFolder) -> B
                     raise ValueError(f"the output {name!r} became shorter while it was read")
             size = file.tell()
         blob = Blob(digest.digest(), size)
-        partial.rename(work.blob_path(blob))
+        target = work.blob_path(blob)
+        partial.rename(target)
+        if work.keep:
+            settle(target)
         return blob
     except BaseException:
         partial.unlink(missing_ok=True)

@@ -24,6 +24,7 @@ from headway_bus.payloads import (
     encode_result_by_value,
 )
 from headway_bus.records import AttemptEnd, Blob, Ended, ErrorInfo, Kind, Reason
+from headway_runtime.files import settle
 from headway_runtime.orders import DEVICES_VARIABLE, ChildSettings, ChildSpec
 
 TRACEBACK_CHARACTERS = 16_000
@@ -117,13 +118,15 @@ class Runner:
     def _write_blob(self, data: bytes) -> Blob:
         blob = Blob(hashlib.blake2b(data, digest_size=32).digest(), len(data))
         path = Path(self._settings.blobs) / blob.hash.hex()
-        if not path.exists():
+        if not path.exists() or path.stat().st_size != len(data):
             partial = path.with_suffix(f".{os.getpid()}")
             try:
                 partial.write_bytes(data)
                 partial.rename(path)
             finally:
                 partial.unlink(missing_ok=True)
+        if self._settings.durable:
+            settle(path)
         return blob
 
     def _prepare(

@@ -178,6 +178,7 @@ class RuntimeService:
             setup.bus.frame,
             setup.slow,
             setup.info.name,
+            self._folder.keep,
         )
         environment = {**ONE_THREAD, **self._environment, MARK: self.instance.hex()}
         return Keeper(settings, environment, self._on_keeper_lost)

@@ -124,11 +124,18 @@ class Transfers:
         self._requests[self._request] = blob.hash
         return self._request
 
+    def _request_part(self, message: BlobGet | BlobPut, frames: Sequence[Frame]) -> bool:
+        """Send it. What was not taken will not be answered, and its number is not kept."""
+        if self._send(message, frames):
+            return True
+        del self._requests[message.request]
+        return False
+
     def _ask(self, download: _Download) -> None:
         blob = download.blob
         while download.asked < blob.size and download.asked < download.partial.offset + WINDOW * self._part:
             length = min(self._part, blob.size - download.asked)
-            if not self._send(BlobGet(self._number(blob), blob, download.asked, length), []):
+            if not self._request_part(BlobGet(self._number(blob), blob, download.asked, length), []):
                 return
             download.asked += length
 
@@ -141,7 +148,9 @@ class Transfers:
                 while upload.sent < blob.size and upload.sent < upload.confirmed + window * self._part:
                     file.seek(upload.sent)
                     part = file.read(min(self._part, blob.size - upload.sent))
-                    if not self._send(BlobPut(self._number(blob), blob, upload.sent), [part]):
+                    if not part:
+                        raise ValueError(f"it ends after {upload.sent} of its {blob.size} bytes")
+                    if not self._request_part(BlobPut(self._number(blob), blob, upload.sent), [part]):
                         return
                     upload.sent += len(part)
         except (OSError, ValueError) as error:

@@ -12,7 +12,7 @@ from headway_bus.errors import BusError
 from headway_bus.messages import Report
 from headway_bus.records import Blob, Kind, Options
 from headway_edge.ledger import StoredAttempt, StoredReport
-from headway_edge.spool import FILE, Spool, SpoolError
+from headway_edge.spool import FILE, TIDY_PAGES, Spool, SpoolError
 
 OPTIONS = Options(Kind.COMMAND, "true", offline=3600.0)
 
@@ -132,3 +132,69 @@ def test_a_full_disk_is_told_and_nothing_is_forgotten(tmp_path: Path) -> None:
     assert not spool.is_failing
     spool.close()
     assert [stored.number for stored in opened(tmp_path).reports()] == [1]
+
+
+def free_pages(spool: Spool) -> int:
+    (pages,) = spool._connected().execute("PRAGMA freelist_count").fetchone()
+    return int(pages)
+
+
+def fill_and_empty(spool: Spool) -> None:
+    """Many reports, all of them settled."""
+    for number in range(500):
+        spool.add_report(report(number, [bytes(4_000)]))
+    spool.commit()
+    spool.remove_reports(range(500))
+    spool.commit()
+
+
+def test_room_that_became_free_is_given_back_bit_by_bit(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    fill_and_empty(spool)
+    free = free_pages(spool)
+    assert free > TIDY_PAGES
+    spool.tidy()
+    assert free_pages(spool) == free - TIDY_PAGES
+    spool.tidy()
+    assert free_pages(spool) == max(0, free - 2 * TIDY_PAGES)
+
+
+def test_a_spool_that_never_gave_room_back_learns_it_and_keeps_what_it_holds(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    fill_and_empty(spool)
+    spool.add_report(report(900))
+    spool.close()
+    with sqlite3.connect(tmp_path / FILE, isolation_level=None) as connection:  # as an earlier release made it
+        connection.execute("PRAGMA auto_vacuum = NONE")
+        connection.execute("VACUUM")
+        assert connection.execute("PRAGMA auto_vacuum").fetchone() == (0,)
+    connection.close()
+    again = opened(tmp_path)
+    assert again.identity == spool.identity and [stored.number for stored in again.reports()] == [900]
+    fill_and_empty(again)
+    free = free_pages(again)
+    again.tidy()
+    assert free_pages(again) == free - TIDY_PAGES
+
+
+def test_a_first_start_that_was_broken_off_before_anything_was_written_is_no_damage(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / FILE) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+    connection.close()
+    assert (tmp_path / FILE).exists()
+    assert opened(tmp_path).identity
+
+
+def test_a_first_start_that_was_broken_off_between_tables_and_identity_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(_: int) -> bytes:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("headway_edge.spool.os.urandom", kill)
+        spool = Spool(tmp_path)
+        with pytest.raises(KeyboardInterrupt):
+            spool.open("shop-17")
+        spool._disconnect()
+    assert opened(tmp_path).identity

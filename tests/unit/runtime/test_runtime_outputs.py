@@ -68,3 +68,14 @@ def test_a_large_one_is_written_and_named_by_its_hash(home: Path, work: WorkFold
 def test_patterns_that_lead_out_are_refused(home: Path, work: WorkFolder, pattern: str) -> None:
     with pytest.raises(ValueError, match="does not stay within"):
         collect(str(home), [pattern], work)
+
+
+def test_where_folders_are_kept_a_large_one_is_on_the_disk_before_anybody_hears_of_it(
+    home: Path, tmp_path: Path, synced: list[str]
+) -> None:
+    kept = WorkFolder(tmp_path / "kept", keep=True)
+    kept.blobs.mkdir(parents=True)
+    (home / "large.bin").write_bytes(bytes(INLINE_BYTES + 1))
+    found = collect(str(home), ["*.bin"], kept)
+    assert isinstance(found, Blob)
+    assert synced == [str(kept.blob_path(found)), str(kept.blobs)]

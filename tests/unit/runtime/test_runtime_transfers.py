@@ -174,3 +174,29 @@ def test_a_value_that_vanished_is_an_error(ends: Ends) -> None:
     _, blob = content_and_blob(PART)
     ends.transfers.upload(KEY, blob)
     assert ends.uploaded[KEY] is not None
+
+
+def test_a_value_that_is_shorter_than_its_record_is_an_error_and_no_endless_loop(ends: Ends) -> None:
+    content, blob = content_and_blob(3 * PART)
+    ends.folder.blob_path(blob).write_bytes(content[: PART + 1])  # what a power cut left of it
+    ends.transfers.upload(KEY, blob)
+    ends.serve()
+    error = ends.uploaded[KEY]
+    assert error is not None and f"ends after {PART + 1} of its {3 * PART} bytes" in error.message
+
+
+def test_what_was_not_taken_leaves_no_request_behind(ends: Ends) -> None:
+    content, blob = content_and_blob(3 * PART)
+    content_there, wanted = content_and_blob(3 * PART)
+    ends.stored[wanted.hash] = content_there
+    ends.folder.blob_path(blob).write_bytes(content)
+    ends.is_up = False
+    ends.transfers.upload(KEY, blob)
+    ends.transfers.fetch(OTHER, [wanted])
+    for _ in range(100):
+        ends.transfers.go_on()
+    assert not ends.transfers._requests
+    ends.is_up = True
+    ends.transfers.go_on()
+    ends.serve()
+    assert ends.uploaded == {KEY: None} and ends.fetched == {OTHER: None}
