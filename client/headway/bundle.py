@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import shutil
 import stat
 import subprocess
 import tempfile
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -31,6 +34,18 @@ READ_BYTES = 1024 * 1024
 MOST_FILES = 100_000
 MOST_UNPACKED = 64 * 1024**3
 """Bytes that a zip may unpack to; beyond it, it is taken for one that was made to fill a disk."""
+
+DAMAGED = (
+    zipfile.BadZipFile,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    zlib.error,
+    lzma.LZMAError,
+)
+"""What reading a zip raises that is damaged, encrypted or packed in a way that is not known here, or writing its files."""
 
 PULL_PATIENCE = 600.0
 SKIPPED = frozenset({".git", "__pycache__"})
@@ -181,14 +196,27 @@ def unpack(archive: Path, folder: Path) -> None:
             entries = packed.infolist()
             if len(entries) > MOST_FILES or sum(each.file_size for each in entries) > MOST_UNPACKED:
                 raise BundleError(f"{archive}: unpacks to more than {MOST_FILES} files or {MOST_UNPACKED} bytes")
+            _check_names(archive, entries)
             for each in entries:
                 check_path(each.filename.rstrip("/") or each.filename)
                 if stat.S_ISLNK(each.external_attr >> 16):
                     raise BundleError(f"{archive}: {each.filename} is a link; put the file itself into the bundle")
                 if not each.is_dir():
                     _unpack_one(packed, each, folder / each.filename)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        raise BundleError(f"{archive}: cannot be unpacked: {error}") from None
+    except DAMAGED as error:
+        raise BundleError(f"{archive}: cannot be unpacked: {error or type(error).__name__}") from None
+
+
+def _check_names(archive: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
+    """Raises BundleError where two entries are of one name, or a file is a folder as well: which of them was meant?"""
+    files = {each.filename for each in entries if not each.is_dir()}
+    if len(files) < sum(not each.is_dir() for each in entries):
+        twice = next(name for name, count in Counter(each.filename for each in entries).items() if count > 1)
+        raise BundleError(f"{archive}: {twice} is in it twice; pack it anew")
+    for each in entries:
+        for above in PurePosixPath(each.filename).parents if not each.is_dir() else [PurePosixPath(each.filename)]:
+            if str(above) in files:
+                raise BundleError(f"{archive}: {above} is a file in it and a folder as well; pack it anew")
 
 
 def _unpack_one(packed: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> None:

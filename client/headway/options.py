@@ -331,8 +331,7 @@ class Choice:
             raise ValueError(f"option {named}: it is of a union; say on which runtimes, with edges=…")
         direct = {name: values[name] for name in _DIRECT if name in values}
         if "replaces" in direct:
-            # It begins when the old version is over, however that ends; the bus stops it as soon as this one is stored.
-            direct |= {"after": [*direct.get("after", []), direct["replaces"]], "after_end": "always"}
+            direct |= _after_replaced(direct)
         return Options(
             kind,
             target,
@@ -342,6 +341,25 @@ class Choice:
             union=Union(**plan) if plan else None,
             **direct,
         )
+
+
+def _after_replaced(direct: Mapping[str, Any]) -> dict[str, Any]:
+    """It begins when the old version is over, however that ends; the bus stops it as soon as this one is stored.
+
+    Raises ValueError where other tasks that it comes after would then count otherwise than was said.
+    """
+    after = direct.get("after", [])
+    if (after or "after_end" in direct) and direct.get("after_end", "success") != "always":
+        raise ValueError(
+            "option replaces: the version that it replaces is stopped, and does not succeed; expected after_end='always' "
+            "beside it, which is then of all tasks in after, too. To wait for the success of others, submit it when they have"
+        )
+    if after and direct.get("after_count") == "any":
+        raise ValueError(
+            "option replaces: with after_count='any' it could begin while the version that it replaces still runs; expected "
+            "after_count='all' beside it"
+        )
+    return {"after": [*after, direct["replaces"]], "after_end": "always"}
 
 
 def _unknown(name: str) -> str:

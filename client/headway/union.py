@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from headway.options import task_id_of
 from headway.subscription import Subscription
@@ -18,9 +18,6 @@ from headway_bus import messages
 from headway_bus.errors import Refused, TaskError
 from headway_bus.ids import part_task_id, text_of
 from headway_bus.records import ENDS, Blob, Code, LogRecord, Status
-
-if TYPE_CHECKING:
-    pass
 
 SILENCE = 2.0
 """Seconds without news after which the union is looked at again: what is published during a cut is not repeated."""
@@ -153,13 +150,7 @@ class Union:
 
     async def part(self, edge: str) -> Task:
         """The part of one edge in the present round: a task like any other. Raises Refused if the edge has none."""
-        edges = (await self.state()).get("edges", {})
-        if edge not in edges:
-            known = ", ".join(edges) or "none yet"
-            raise Refused(
-                Code.NOT_FOUND, f"edge {edge!r} has no part in this union's present round; those that have: {known}"
-            )
-        return self._part(edges[edge][0])
+        return self._part_of(edge, await self.state())
 
     async def cancel(self, edge: str = "") -> bool:
         """Cancel the whole, or one edge's part. Returns when nothing of it runs any more."""
@@ -167,9 +158,9 @@ class Union:
 
     async def logs(self, edge: str = "", follow: bool = False) -> AsyncIterator[tuple[str, LogRecord]]:
         """(edge, record) of every part of the present round, one edge behind the other; or of one edge, ``follow``ing it."""
-        edges = [edge] if edge else list((await self.state()).get("edges", {}))
-        for name in edges:
-            async for record in (await self.part(name)).logs(follow=follow and bool(edge)):
+        state = await self.state()  # once: all parts are of one round then
+        for name in [edge] if edge else state.get("edges", {}):
+            async for record in self._part_of(name, state).logs(follow=follow and bool(edge)):
                 yield name, record
 
     # ------------------------------------------------------------------------------------------------ inside
@@ -211,6 +202,15 @@ class Union:
         error = await task.exception()
         value = await task.result() if error is None else None
         return EdgeOutcome(edge, number, status, task, value, error)
+
+    def _part_of(self, edge: str, state: Mapping[str, Any]) -> Task:
+        edges = state.get("edges", {})
+        if edge not in edges:
+            known = ", ".join(edges) or "none yet"
+            raise Refused(
+                Code.NOT_FOUND, f"edge {edge!r} has no part in this union's present round; those that have: {known}"
+            )
+        return self._part(edges[edge][0])
 
     def _part(self, part: str) -> Task:
         return Task(task_id_of(part), self.task._connection, self.task.options, heeded=False)

@@ -168,6 +168,7 @@ def test_h_a7_a_running_batch_answers_over_http(shell: Shell) -> None:
     file = write_batch(shell, *jobs, server={"port": 0})
     running = begun(shell, file, "--slots", "1")
     wait_for_file(shell.home / "data" / "b" / "started")
+    wait_for_file(shell.home / "data" / "b" / "asks.succeed")  # the run may hear of the end after the next has begun
     listed = json.loads(hyperctl(shell, "batch", "list", "--json").out)[0]
     assert (listed["status"], listed["running"], listed["succeed"]) == ("RUNNING", 1, 1)
     assert text_of(shell, "asks") == "running\n"

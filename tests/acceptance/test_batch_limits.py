@@ -24,14 +24,16 @@ from headway.batch.errors import BatchError
 
 def test_gpus_are_given_out_one_by_one(shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Two jobs meet, each with a GPU of its own; a third one waits until one of them has ended."""
-    wait = f"while [ $(ls {tmp_path} | wc -l) -lt 2 ]; do sleep 0.02; done"
-    meet = f'echo "$CUDA_VISIBLE_DEVICES" >{tmp_path}/$HYPERCTL_JOB_NAME; {wait}'
+    met = tmp_path / "met"  # of its own: the shell's home lies beside it
+    met.mkdir()
+    wait = f"while [ $(ls {met} | wc -l) -lt 2 ]; do sleep 0.02; done"
+    meet = f'echo "$CUDA_VISIBLE_DEVICES" >{met}/$HYPERCTL_JOB_NAME; {wait}'
     jobs = [job(name, meet, resource={"gpu": 1}) for name in ("a", "b")]
     last = job("c", "echo $CUDA_VISIBLE_DEVICES", resource={"gpu": 2})
     monkeypatch.setenv("HEADWAY_RUNTIME_GPUS", "7,9")
     batch = {"name": "g", "jobs": [*jobs, last], "batches_data_dir": str(shell.home / "data")}
     assert headway.run_batch(batch, slots=4).succeeded
-    assert {(tmp_path / name).read_text() for name in ("a", "b")} == {"7\n", "9\n"}
+    assert {(met / name).read_text() for name in ("a", "b")} == {"7\n", "9\n"}
     assert text_of(shell, "c", batch="g") == "7,9\n"
 
 

@@ -143,9 +143,12 @@ class Runner:
     async def _submit_all(self, bus: Bus) -> None:
         waiting = iter(self.book.chosen(Choice.RUN))
         while chunk := list(islice(waiting, CHUNK)):
-            if self._machines is None:
-                for entry in chunk:
+            for entry in chunk:
+                if self._machines is None:
                     self._preparer.prepare(entry, self._resumed)
+                elif entry.before is not State.INIT:
+                    # Its folder is made when it begins somewhere; until then it must not look as the last run left it.
+                    self._folder.clear_state(entry.name)
             await asyncio.gather(*(self._submit(bus, entry) for entry in chunk))
 
     async def _submit(self, bus: Bus, entry: Entry) -> None:
@@ -202,17 +205,22 @@ class Runner:
                         self._tell_start(entry)
 
     async def _take_ends(self, bus: Bus) -> None:
-        ended, self._ended = self._ended, []
+        """Keep the ends that there are. Each leaves the list when it is kept: an interruption meanwhile loses none."""
+        ended = list(self._ended)
         troubles = await asyncio.gather(*(self._collect(entry) for entry, _task in ended))
         for (entry, task), trouble in zip(ended, troubles, strict=True):
-            if entry.state in ENDS:
-                continue
-            if trouble and not self._stopping and self._losses[entry.name] < MOST_LOSSES:
-                self._losses[entry.name] += 1
-                log.warning("a job's output was lost with its machine; it runs again", job=entry.name, reason=trouble)
-                entry.runs += 1
-                await self._submit(bus, entry)
-                continue
+            if entry.state not in ENDS:
+                await self._take_one(bus, entry, task, trouble)
+            self._ended.pop(0)
+
+    async def _take_one(self, bus: Bus, entry: Entry, task: Task, trouble: str) -> None:
+        is_wanted = not self._stopping and not (task.outcome and task.outcome.status == Status.CANCELLED)
+        if trouble and is_wanted and self._losses[entry.name] < MOST_LOSSES:
+            self._losses[entry.name] += 1
+            log.warning("a job's output was lost with its machine; it runs again", job=entry.name, reason=trouble)
+            entry.runs += 1
+            await self._submit(bus, entry)
+        else:
             await self._take_end(entry, task, trouble)
 
     async def _collect(self, entry: Entry) -> str:

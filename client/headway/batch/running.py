@@ -258,7 +258,7 @@ def _run_locked(
         raise BatchError(_elsewhere_text(loaded.name, earlier))
     with ExitStack() as stack:
         portal = stack.enter_context(_portal_of(loaded, folder))
-        stack.callback(folder.forget_run)
+        stack.callback(_forget_own, folder, book)
         preparer = Preparer(loaded, folder, (portal.url, portal.token))
         ahead = partial(preparer.ahead, book.open)
         url, hub = stack.enter_context(_bus_of(loaded, options, descriptor, ahead))
@@ -271,6 +271,14 @@ def _run_locked(
         result = result_of(book, folder)
         linger(loaded, portal)
         return result
+
+
+def _forget_own(folder: BatchFolder, book: Book) -> None:
+    """Forget the run if it is this one. One that never reached its bus leaves what the killed one before it has written:
+    that one's tasks are still there, for the next run to take up."""
+    info = folder.read_run()
+    if info is not None and (info.pid, info.since) == (os.getpid(), book.began):
+        folder.forget_run()
 
 
 @dataclass(frozen=True)

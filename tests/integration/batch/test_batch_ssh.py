@@ -81,3 +81,21 @@ def test_where_the_library_is_missing_it_is_said(monkeypatch: pytest.MonkeyPatch
 
 def test_refusals_are_errors_of_machines() -> None:
     assert issubclass(MachineRefused, MachineError)
+
+
+def test_the_key_that_the_batch_file_names_is_the_only_one(server: Machine, tmp_path: Path) -> None:
+    """A file of known hosts may vouch for the machine's true key: it is still not the one that was named."""
+    file = tmp_path / "known_hosts"
+    assert attempt(server, True, host_key=None, known_hosts=str(file)) == ""
+    refused = attempt(server, host_key="SHA256:other", known_hosts=str(file))
+    assert "and the batch file expects SHA256:other" in refused
+
+
+def test_a_file_of_known_hosts_that_is_not_there_is_not_replaced_by_the_usual_one(
+    server: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    usual = {"host_key": None, "known_hosts": None}
+    assert attempt(server, True, **usual) == ""
+    assert attempt(server, **usual) == ""
+    assert "is not in" in attempt(server, host_key=None, known_hosts=str(tmp_path / "none"))

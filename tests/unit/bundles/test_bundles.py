@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from headway.bundle import check_path, from_folder, opened
+from headway.bundle import check_path, from_folder, opened, unpack
 from headway_bus.errors import BundleError, PullFailed
 
 
@@ -135,6 +136,46 @@ def test_a_zip_with_a_link_or_without_sense_is_refused(tmp_path: Path) -> None:
     whole = archive.read_bytes()
     archive.write_bytes(whole[:20] + b"\0\0\0\0" + whole[24:])
     with pytest.raises(BundleError), opened(archive, "link"):
+        pass
+
+
+def test_a_zip_that_is_damaged_anywhere_is_whole_or_refused(tmp_path: Path) -> None:
+    archive = tmp_path / "work.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("main.py", "print(1)\n" * 40)
+        packed.writestr("data/größe.csv", b"1,2\n" * 40)
+    whole = archive.read_bytes()
+    refused = 0
+    for at in range(len(whole)):
+        for changed in (whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :], whole[:at] + whole[at + 9 :]):
+            archive.write_bytes(changed)
+            folder = tmp_path / "out"
+            try:
+                unpack(archive, folder)
+            except BundleError:
+                refused += 1
+            shutil.rmtree(folder, ignore_errors=True)
+    assert refused > len(whole)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["main.py", "main.py"], "main.py is in it twice"),
+        (["a", "a/b", "main.py"], "a is a file in it and a folder as well"),
+        (["a/b", "a", "main.py"], "a is a file in it and a folder as well"),
+        (["a", "a/", "main.py"], "a is a file in it and a folder as well"),
+        (["main.py", "./main.py"], "cannot be unpacked"),
+        (["x" * 300 + "/y", "main.py"], "cannot be unpacked"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_zip_whose_names_contradict_each_other_is_refused(tmp_path: Path, names: list[str], words: str) -> None:
+    archive = tmp_path / "odd.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        for name in names:
+            packed.writestr(name, "")
+    with pytest.raises(BundleError, match=words), opened(archive):
         pass
 
 

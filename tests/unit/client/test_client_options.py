@@ -116,3 +116,27 @@ def test_what_a_task_may_be_named_by() -> None:
     for way in (Holder(), Holder.task_id, text_of(Holder.task_id)):
         assert task_id_of(way) == Holder.task_id
         assert record(after=way).after == [Holder.task_id]
+
+
+def test_a_new_version_comes_after_the_old_one_and_after_what_was_said() -> None:
+    old, other = new_task_id(), new_task_id()
+    assert (record(replaces=old).after, record(replaces=old).after_end) == ([old], "always")
+    assert record(replaces=old, after_end="always").after == [old]
+    both = record(replaces=old, after=[other], after_end="always")
+    assert (both.after, both.after_end, both.after_count) == ([other, old], "always", "all")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"after": True}, "expected after_end='always'"),
+        ({"after": True, "after_end": "success"}, "expected after_end='always'"),
+        ({"after_end": "success"}, "expected after_end='always'"),
+        ({"after": True, "after_end": "always", "after_count": "any"}, "expected after_count='all'"),
+    ],
+)
+def test_a_new_version_does_not_quietly_change_what_it_waits_for(options: dict[str, object], words: str) -> None:
+    """One that waits for the success of others would begin after their failure, and with "any" before the old one's end."""
+    given = {name: [new_task_id()] if name == "after" else value for name, value in options.items()}
+    with pytest.raises(ValueError, match=f"option replaces: .*{words}"):
+        record(replaces=new_task_id(), **given)

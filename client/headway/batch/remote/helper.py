@@ -122,15 +122,22 @@ class Helper:
             data = data[os.write(1, data) :]
 
     def serve(self) -> None:
-        while not self.leaving and time.monotonic() - self.heard < SILENCE:
+        looked = 0.0
+        while not self.leaving:
             readable, _, _ = select.select([0, self.wants], [], [], LOOK)
             if 0 in readable:
                 self.read()
+            elif time.monotonic() - self.heard > SILENCE:
+                # Only where nothing waits to be read: what was long is perhaps the work that the last word asked for.
+                self.is_lost = True
+                return
             if self.wants in readable:
                 for job in os.read(self.wants, READ_BYTES).decode("utf-8", "surrogateescape").splitlines():
                     self.on_want(job)
-            for job in list(self.active):
-                self.send_growth(job)
+            if time.monotonic() - looked >= LOOK:
+                looked = time.monotonic()
+                for job in list(self.active):
+                    self.send_growth(job)
             if self.runtime is not None and self.runtime.poll() is not None:
                 text = self.path("runtime.log").read_bytes()[-2000:].decode("utf-8", "replace")
                 self.send("ended", status=self.runtime.returncode, text=text)

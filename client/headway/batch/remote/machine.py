@@ -46,7 +46,6 @@ class Means:
     bus: str
     is_online: Callable[[str], Awaitable[bool]]
     accept_new: bool = False
-    log_level: str = "warning"
 
 
 class Session:
@@ -61,6 +60,9 @@ class Session:
         self._root = ""
         self._errors = bytearray()
         self._sent: dict[str, asyncio.Task[None]] = {}
+        self._given: set[str] = set()
+        """Jobs that began through this connection: what others wrote went with the connection that they began through."""
+
         self._finished: dict[str, asyncio.Future[list[str]]] = {}
         self._work: set[asyncio.Task[Any]] = set()
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -164,7 +166,7 @@ class Session:
 
     async def _start(self) -> None:
         arguments = ["--bus", f"ipc://{self._root}/bus", "--name", self.name, "--state", f"{self._root}/state"]
-        arguments += ["--config", f"{self._root}/config.toml", "--log-level", self._means.log_level]
+        arguments += ["--config", f"{self._root}/config.toml", "--log-level", "warning"]
         if self._record.slots is not None:
             arguments += ["--slots", f"{self._record.slots:g}"]
         await self._send("start", arguments=arguments, environment={"HEADWAY_RUNTIME_DRAIN_DEADLINE": "0"})
@@ -250,6 +252,7 @@ class Session:
         jobs, error, assets = self._means.jobs, "", []
         try:
             script, params = jobs.begin(job, self.name, self._record, self._root)
+            self._given.add(job)
             for path, number, name in jobs.assets_of(job):
                 if number not in self._sent:
                     self._sent[number] = asyncio.create_task(self._bring(path, number))
@@ -272,10 +275,10 @@ class Session:
 
     async def collect(self, job: str) -> list[str]:
         """A job is over: wait until all that it wrote is here. Returns what could not be brought. Raises MachineError."""
+        if job not in self._given or self._broken.done() or not self.ready.is_set():
+            raise MachineError("the connection to it ended before all of its output had come")
         waiting: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
         self._finished[job] = waiting
-        if self._broken.done() or not self.ready.is_set():
-            raise MachineError("the connection to it ended before all of its output had come")
         try:
             await self._send("finish", job=job)
             return await waiting

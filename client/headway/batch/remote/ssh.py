@@ -21,6 +21,9 @@ CONNECT_PATIENCE = 15.0
 KEEPALIVE = 5.0
 """Seconds between questions whether the other side is still there; three without an answer end the connection."""
 
+NOBODY: Any = ([], [], [])
+"""Known hosts that vouch for no key, so that each is asked about. asyncssh takes what is empty for "the usual file"."""
+
 log = get_logger("headway.batch")
 
 
@@ -88,10 +91,13 @@ def options_of(place: Connection) -> dict[str, Any]:
         if not path.is_file():
             raise MachineRefused(f"ssh_rsa_file {place.ssh_rsa_file!r} does not exist; expected a private key")
         options["client_keys"] = [str(path)]
-    if place.known_hosts:
+    if place.host_key:
+        # The key that the batch file names is the only one: what a file of known hosts says besides does not count.
+        options["known_hosts"] = NOBODY
+    elif place.known_hosts:
         # A file that is not there yet knows nobody; asyncssh would call it an error.
         path = Path(place.known_hosts).expanduser()
-        options["known_hosts"] = str(path) if path.exists() else b""
+        options["known_hosts"] = str(path) if path.exists() else NOBODY
     return options
 
 
