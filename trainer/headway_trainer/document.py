@@ -15,11 +15,9 @@ from headway_trainer.models.parameters import find_parameter
 from headway_trainer.models.registry import find_model
 from headway_trainer.running.job import Job
 from headway_trainer.series import read_series
+from headway_trainer.series.dates import US_DATES
 from headway_trainer.series.record import REFUSED, Columns, Series
 from headway_trainer.validation import LEGACY
-
-US_DATES = "%m/%d/%Y"
-"""The one form of dates that the older trainer read; tried where a file's dates are not ISO."""
 
 HORIZON = 5
 

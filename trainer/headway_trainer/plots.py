@@ -86,7 +86,7 @@ def _draw_trials(axes: Any, study: Study, points: list[Points], title: str) -> N
     line = best_so_far(study)
     if line:
         axes.step(*zip(*line, strict=True), where="post", color=BEST, label=f"best so far: {line[-1][1]:.4g}")
-    _scale(axes, [loss for one in points for loss in one.losses])
+    scale(axes, [loss for one in points for loss in one.losses])
     axes.set_xlabel("trial")
     axes.set_ylabel("loss")
     axes.set_title(title, parse_math=False)
@@ -118,7 +118,7 @@ def _draw_parameter(axes: Any, study: Study, name: str, dimension: Range) -> Non
     axes.set_ylabel("loss")
 
 
-def _scale(axes: Any, losses: list[float]) -> None:
+def scale(axes: Any, losses: list[float]) -> None:
     """Losses that span more than two decades are not seen on a linear axis."""
     if min(losses) > 0 and max(losses) / min(losses) > 100:
         axes.set_yscale("log")
@@ -148,7 +148,7 @@ def write(figure: Any, title: str, output: Path) -> None:
     if output.suffix.lower() == ".html":
         write_all([(title, figure)], output)
     else:
-        _put(output, _drawn(figure, output.suffix[1:].lower()))
+        _put(output, drawn(figure, output.suffix[1:].lower()))
 
 
 def write_all(figures: Sequence[tuple[str, Any]], output: Path) -> None:
@@ -156,14 +156,15 @@ def write_all(figures: Sequence[tuple[str, Any]], output: Path) -> None:
     title = html.escape(output.stem)
     parts = [f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><body>'.encode()]
     for heading, figure in figures:
-        drawing = _drawn(figure, "svg")
+        drawing = drawn(figure, "svg")
         parts += [f"<h2>{html.escape(heading)}</h2>".encode(), drawing[drawing.index(b"<svg") :]]
     _put(output, b"\n".join([*parts, b"</body></html>\n"]))
 
 
-def _drawn(figure: Any, form: str) -> bytes:
+def drawn(figure: Any, form: str, dpi: int = 150) -> bytes:
+    """The figure as a file in that form, such as svg."""
     data = io.BytesIO()
-    figure.savefig(data, format=form, dpi=150)
+    figure.savefig(data, format=form, dpi=dpi)
     return data.getvalue()
 
 

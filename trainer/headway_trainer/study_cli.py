@@ -275,7 +275,7 @@ def _summary(path: Path) -> dict[str, Any]:
         "series": loaded.series,
         "state": _state(path, loaded),
         "trials": loaded.limit,
-        "told": len(statuses) - len(loaded.pending),
+        "told": finished(loaded),
         "done": statuses.count(TRIAL_DONE),
         "pruned": statuses.count(PRUNED),
         "failed": statuses.count(FAILED),

@@ -16,12 +16,10 @@ from headway_trainer import metrics as catalogue
 from headway_trainer.errors import TrainerError
 from headway_trainer.models.base import Model
 from headway_trainer.models.registry import make_model
-from headway_trainer.series.dates import parse_all
+from headway_trainer.series.dates import US_DATES, parse_all
 from headway_trainer.series.record import REFUSED, Policies, Series
 from headway_trainer.series.repair import repair
 from headway_trainer.validation import LEGACY, legacy_length, rounded, validate
-
-US_DATES = "%m/%d/%Y"
 
 
 class Trainer:

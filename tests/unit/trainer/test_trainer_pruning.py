@@ -31,6 +31,25 @@ def test_median_stops_what_is_worse_than_the_median_of_the_averages() -> None:
     assert rule.is_loser({0: math.inf}, 0, others)
 
 
+class Counted(dict[int, float]):
+    """Reports that count how often somebody goes through all of them."""
+
+    seen = 0
+
+    def items(self) -> Any:
+        self.seen += 1
+        return super().items()
+
+
+def test_the_averages_of_a_finished_trial_are_worked_out_once() -> None:
+    finished, running = Counted({0: 1.0, 1: 3.0}), Counted({0: 1.0})
+    ended, other = Rival(finished, finished=True), Rival(running, finished=False)
+    assert [ended.mean(step) for step in (0, 1, 1, 0, 9)] == [1.0, 2.0, 2.0, 1.0, 2.0] and finished.seen == 3
+    assert other.mean(1) == 1.0
+    running[1] = 5.0
+    assert other.mean(1) == 3.0, "one that goes on is looked at each time"
+
+
 def test_asha_lets_a_third_pass_each_rung() -> None:
     rule = Asha(first=1, factor=3)
     one = rivals([9.0, 1.0], [9.0, 3.0], finished=False)

@@ -33,7 +33,6 @@ class Told:
     reason: str = ""
     result: dict[str, Any] = field(default_factory=dict)
     lost: bool = False
-    status: str = ""
     cancelled: bool = False
 
 
@@ -86,7 +85,7 @@ def _tell(study: Study, trial: Trial, told: Told, losses: dict[int, int], listen
         losses[trial.number] = losses.get(trial.number, 0) + 1
         study.lost(trial.number)
         return
-    study.tell(trial.number, told.loss, status=told.status, reason=told.reason, result=told.result)
+    study.tell(trial.number, told.loss, reason=told.reason, result=told.result)
     if listener is not None:
         listener(study, trial)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -70,8 +71,7 @@ class Job:
             metrics.find_metric(name, "job.metric")
         if not self.models:
             raise TrainerError("job.models: there is none")
-        for name in self.models:
-            self.space(name)
+        for name in self.spaces:
             find_model(name).check(f"job.models.{name}")
 
     @property
@@ -81,8 +81,12 @@ class Job:
         own = {"metric": self.metric, "metrics": names, "horizon": self.horizon, "folds": self.folds}
         return own | {"season": self.season, "validation": self.validation, "export": self.export}
 
-    def space(self, model: str) -> Space:
-        """The space of a model's parameters: what the job says, and the model's own ranges for the others."""
+    @cached_property
+    def spaces(self) -> dict[str, Space]:
+        """For each model the space of its parameters: what the job says, and the model's own ranges for the others."""
+        return {model: self._space(model) for model in self.models}
+
+    def _space(self, model: str) -> Space:
         place = f"job.models.{model}"
         known = find_model(model, "job.models").parameters
         given = {find_parameter(known, name, place).name: one for name, one in self.models[model].items()}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,13 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headway_trainer.plots import BEST, COLOURS, new_figure
+from headway_trainer.plots import BEST, COLOURS, drawn, new_figure, scale
 from headway_trainer.series.record import Array, Series
 from headway_trainer.studies.study import DONE
 
 Indexes = NDArray[np.int64]
 
 FOLDER, PAGE = "plots", "report.html"
+DPI = 110
 PAST, FORESIGHT, FORECAST = "#444444", "#e08e0b", "#2d7dd2"
 SHOWN = 12
 """Horizons of the history that are drawn before the first fold; more would squeeze what is of interest."""
@@ -113,8 +113,7 @@ def _draw_trials(axes: Any, trials: list[dict[str, Any]], model: str) -> None:
         numbers, losses, s=14, color=[COLOURS[DONE] if one else COLOURS["pruned"] for one in done], label="trials"
     )
     axes.step(numbers, np.minimum.accumulate(losses), where="post", color=BEST, label=f"best so far: {min(losses):.4g}")
-    if min(losses) > 0 and max(losses) / min(losses) > 100:
-        axes.set_yscale("log")
+    scale(axes, losses)
     axes.set_xlabel(f"trial of {model}", fontsize=8, parse_math=False)
     axes.set_ylabel("loss", fontsize=8)
     axes.legend(fontsize=8, loc="best")
@@ -127,19 +126,13 @@ def write_pictures(series: Sequence[Series], results: dict[str, Any], folder: Pa
     (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     written, images = [], []
     for index in chosen(rows, count, metric):
-        drawn = _png(draw(series[index], rows[index]))
+        image = drawn(draw(series[index], rows[index]), "png", DPI)
         path = folder / FOLDER / f"{index:05d}.png"
-        path.write_bytes(drawn)
+        path.write_bytes(image)
         written.append(path)
-        images.append((rows[index]["label"], drawn))
+        images.append((rows[index]["label"], image))
     (folder / PAGE).write_text(page(results, images), encoding="utf-8")
     return [*written, folder / PAGE]
-
-
-def _png(figure: Any) -> bytes:
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=110)
-    return data.getvalue()
 
 
 def page(results: dict[str, Any], images: Sequence[tuple[str, bytes]]) -> str:
@@ -157,8 +150,8 @@ def page(results: dict[str, Any], images: Sequence[tuple[str, bytes]]) -> str:
         *(f"<p><strong>{html.escape(warning)}</strong></p>" for warning in results["warnings"]),
         f"<h2>Models</h2>{_table(['model', *names], models, right=frozenset(range(1, 1 + len(names))))}",
         *(
-            f'<h2>{html.escape(label)}</h2><img alt="{html.escape(label)}" src="data:image/png;base64,{_text(drawn)}">'
-            for label, drawn in images
+            f'<h2>{html.escape(label)}</h2><img alt="{html.escape(label)}" src="data:image/png;base64,{_text(image)}">'
+            for label, image in images
         ),
         f"<h2>Series</h2>{_table(['series', 'status', 'model', metric, 'reasons'], lines, right=frozenset({3}), status=1)}",
         "</body></html>\n",
@@ -166,8 +159,8 @@ def page(results: dict[str, Any], images: Sequence[tuple[str, bytes]]) -> str:
     return "\n".join(parts)
 
 
-def _text(drawn: bytes) -> str:
-    return base64.b64encode(drawn).decode()
+def _text(image: bytes) -> str:
+    return base64.b64encode(image).decode()
 
 
 def _cell(value: Any) -> str:

@@ -21,7 +21,7 @@ from headway_trainer.running.objectives import (
     objective_from,
     objective_of,
 )
-from headway_trainer.studies.study import PRUNED, Study, Trial
+from headway_trainer.studies.study import Study, Trial
 
 if TYPE_CHECKING:
     from headway import Bus, Task
@@ -119,7 +119,7 @@ async def search_on(
             return told(await value_of(task))
         said = await _listen(study, trial, task, metric)
         if trial.stopped_at is not None:
-            return Told(loss=trial.reports[trial.stopped_at], status=PRUNED)
+            return Told()  # the study knows with which value
         value = await value_of(task)
         return told(said.value(metric) if runs.is_process else value)
 

@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +86,7 @@ class Training:
     attached: dict[int, Bus] = field(default_factory=dict)
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SERIES_AT_ONCE))
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The job on the bus under which all its tasks run."""
         return job_name(self.folder)
@@ -231,7 +232,7 @@ def _job_at(path: Path) -> dict[str, Any]:
 
 def _studied(job: Job, model: str) -> int:
     """Trials that a study of this model has; 0 where nothing is left to search."""
-    size = job.space(model).size
+    size = job.spaces[model].size
     return 0 if size == 1 or not job.trials else min(job.trials, size or job.trials)
 
 
@@ -245,7 +246,7 @@ def _whole_studies(job: Job, usable: list[Series]) -> frozenset[str]:
 
 def _seconds_of_trial(job: Job, model: str, series: Series) -> float:
     """The first one may import a library, so a slow one is taken again. What fails here will be told by the runtime."""
-    first = Study(job.space(model), engine="random", trials=1).ask()
+    first = Study(job.spaces[model], engine="random", trials=1).ask()
     seconds = CHEAP
     for _ in range(2):
         began = time.perf_counter()
@@ -290,7 +291,7 @@ async def _model(training: Training, number: int, model: str, series: Series) ->
 
 def _fixed(job: Job, model: str) -> dict[str, Any]:
     """What is not searched; the model has its own defaults for the rest."""
-    return {name: one.value for name, one in job.space(model).dimensions.items() if isinstance(one, Fixed)}
+    return {name: one.value for name, one in job.spaces[model].dimensions.items() if isinstance(one, Fixed)}
 
 
 async def _carried(training: Training, number: int, series: Series) -> tuple[Bus, Any, Any]:
@@ -335,7 +336,7 @@ async def _study(training: Training, number: int, model: str, series: Series) ->
     else:
         name = f"{series.key}/{model}"
         options = {"engine": job.engine, "trials": job.trials, "seed": job.seed, "mode": job.mode}
-        study = Study(job.space(model), series=name, batch=job.parallel, path=path, **options)  # type: ignore[arg-type]
+        study = Study(job.spaces[model], series=name, batch=job.parallel, path=path, **options)  # type: ignore[arg-type]
     before = finished(study)
     training.count(before)
     with study:

@@ -17,6 +17,9 @@ SECONDS = {"s": 1, "min": 60, "h": 3600, "D": 86_400, "W": 604_800}
 MONTHS = {"M": 1, "Q": 3, "Y": 12}
 SHORTEST_MONTH = 28 * SECONDS["D"]
 
+US_DATES = "%m/%d/%Y"
+"""The one form of dates that the older trainer read; its calls try it where dates are not ISO."""
+
 
 def parse_date(text: str, date_format: str = "") -> np.datetime64:
     """A moment, in seconds. A zone, if there is one, is turned into UTC. Raises ValueError."""

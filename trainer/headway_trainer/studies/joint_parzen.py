@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtr, ndtri
 
 from headway_trainer.errors import TrainerError
-from headway_trainer.studies.parzen import weights_by_age
+from headway_trainer.studies.parzen import log_of_sums, weights_by_age
 from headway_trainer.studies.space import Choice, Dimension, Fixed, Normal, Range, Raw, Space
 
 Array = NDArray[np.float64]
@@ -221,9 +221,7 @@ class JointParzenEngine:
                 total += axis.densities(values, part)
             elif not isinstance(part, tuple):
                 total += np.log(part[:, values.astype(np.int64)]).T
-        most = total.max(axis=1)
-        density: Array = np.log(np.exp(total - most[:, None]).sum(axis=1)) + most
-        return density
+        return log_of_sums(total)
 
 
 Part = Array | tuple[Array, Array]

@@ -12,6 +12,7 @@ from statistics import NormalDist
 from typing import Any
 
 from headway_trainer.errors import TrainerError
+from headway_trainer.studies.joint_parzen import EDGE, SHARE
 from headway_trainer.studies.space import Choice, Dimension, Fixed, Normal, Range, Raw, Space, inner_path
 
 try:
@@ -20,11 +21,6 @@ try:
     from optuna.trial import TrialState
 except ModuleNotFoundError as missing:
     raise TrainerError(f"engine optuna needs {missing.name}: pip install 'headway[optuna]'") from None
-
-SHARE = "~share"
-"""Behind the path of a normal dimension: the share of its values that lie below, which is what optuna draws."""
-
-EDGE = 1e-6
 
 
 class OptunaEngine:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from headway_trainer.errors import TrainerError, UnknownName
@@ -28,10 +28,22 @@ Reports = Mapping[int, float]
 
 @dataclass(frozen=True)
 class Rival:
-    """Another trial. ``finished``: it ran to its end, and was not stopped."""
+    """Another trial. ``finished``: it ran to its end, and was not stopped.
+
+    ``means``: what :meth:`mean` found of a finished one, whose reports stay as they are; kept by whoever keeps these.
+    """
 
     reports: Reports
     finished: bool
+    means: dict[int, float | None] = field(default_factory=dict)
+
+    def mean(self, step: int) -> float | None:
+        """Of its reports up to a step; None if there are none."""
+        if not self.finished:
+            return _mean(self.reports, step)
+        if step not in self.means:
+            self.means[step] = _mean(self.reports, step)
+        return self.means[step]
 
 
 class Rule(Protocol):
@@ -53,7 +65,7 @@ class Median:
     def is_loser(self, reports: Reports, step: int, rivals: Iterable[Rival]) -> bool:
         if step < self.warmup:
             return False
-        averages = [mean for rival in rivals if rival.finished and (mean := _mean(rival.reports, step)) is not None]
+        averages = [mean for rival in rivals if rival.finished and (mean := rival.mean(step)) is not None]
         if len(averages) < max(self.startup, 1):
             return False
         best = min((value for at, value in reports.items() if at <= step), default=math.inf)

@@ -27,7 +27,6 @@ from headway_trainer.studies.space import Raw, Space, Values
 
 FORMAT = 1
 PENDING, DONE, FAILED, PRUNED = "pending", "done", "failed", "pruned"
-STATUSES = (DONE, FAILED, PRUNED)
 MODES = ("async", "batch")
 
 
@@ -36,7 +35,7 @@ class Trial:
     """One point and what came of it. ``result``: whatever else the teller wants kept, as plain data.
 
     ``reports``: values by step, of its present run. ``run``: how often it was lost. ``stopped_at``: the step at which it
-    turned out to be a loser.
+    turned out to be a loser. ``means``: of the reports up to a step, as far as they were asked for since the trial ended.
     """
 
     number: int
@@ -49,9 +48,11 @@ class Trial:
     reports: dict[int, float] = field(default_factory=dict)
     run: int = 0
     stopped_at: int | None = None
+    means: dict[int, float | None] = field(default_factory=dict, repr=False, compare=False)
 
     def start_again(self) -> None:
         self.reports.clear()
+        self.means.clear()
         self.stopped_at = None
 
 
@@ -114,7 +115,6 @@ class Study:
         number: int,
         loss: float | None = None,
         *,
-        status: str = "",
         reason: str = "",
         result: dict[str, Any] | None = None,
     ) -> None:
@@ -127,17 +127,14 @@ class Study:
         if trial.status != PENDING:
             return
         if trial.stopped_at is not None:
-            loss, status = trial.reports[trial.stopped_at], PRUNED
-            reason = f"stopped at step {trial.stopped_at}"
+            loss, reason = trial.reports[trial.stopped_at], f"stopped at step {trial.stopped_at}"
         known = loss is not None and math.isfinite(loss)
-        chosen = status or (DONE if known else FAILED)
-        if chosen not in STATUSES or (chosen == DONE and not known):
-            raise TrainerError(f"trial {number}: status {chosen!r} with loss {loss}; expected one of {STATUSES}")
-        if not known and not reason and chosen == FAILED:
+        status = PRUNED if trial.stopped_at is not None else DONE if known else FAILED
+        if not known and not reason:
             reason = "it gave no loss" if loss is None else f"its loss is {loss}"
         record = {
             "tell": number,
-            "status": chosen,
+            "status": status,
             "loss": float(loss) if known and loss is not None else None,
             "reason": reason,
             "result": result or {},
@@ -316,7 +313,7 @@ class Study:
         batch = trial.number // self.batch
         for other in self.trials:
             if other is not trial and (self.mode != "batch" or other.number // self.batch < batch):
-                yield Rival(other.reports, other.status == DONE)
+                yield Rival(other.reports, other.status == DONE, other.means)
 
     def _replay(self, record: dict[str, Any], place: str) -> None:
         if "ask" in record and record["ask"] == len(self.trials):
