@@ -32,6 +32,13 @@ def path_of(name: str) -> Path:
 def place(name: str, content: bytes) -> dict[str, object]:
     """Put a file there, whole or not at all, in the place of an earlier one. Runs as a task on the machine that gets it."""
     target = path_of(name)
+    write_whole(target, content)
+    digest = hashlib.blake2b(content, digest_size=HASH_BYTES).hexdigest()
+    return {"path": str(target), "size": len(content), "hash": digest}
+
+
+def write_whole(target: Path, content: bytes) -> None:
+    """Write a file, with fsync, whole or not at all, in the place of an earlier one. Its folder is made. Raises OSError."""
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
@@ -43,5 +50,3 @@ def place(name: str, content: bytes) -> dict[str, object]:
     except OSError:
         partial.unlink(missing_ok=True)
         raise
-    digest = hashlib.blake2b(content, digest_size=HASH_BYTES).hexdigest()
-    return {"path": str(target), "size": len(content), "hash": digest}

@@ -56,7 +56,7 @@ def edge_setup(settings: config.Settings) -> EdgeSetup:
         "bus": msgspec.structs.replace(setup.bus, heartbeat=edge.heartbeat),
         "bounds": replace(setup.bounds, blob_bytes=edge.cache),
     }
-    return EdgeSetup(**own, edge=edge)
+    return EdgeSetup(**own, edge=edge, bus_heartbeat=settings.bus.heartbeat)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,10 @@ from headway_edge.ledger import Ledger, StoredAttempt
 from headway_runtime.core import Core
 from headway_runtime.effects import Effect, Feed, Fetch, StartCommand, Upload
 from headway_runtime.endings import ended
+from headway_runtime.files import own_folder_name
 from headway_runtime.refusals import Refusals
 from headway_runtime.state import Attempt, Bounds, Phase
+from headway_runtime.views import blobs_of
 
 ASSIGNED = "assigned"
 """The note of the last assign batch that was taken in, and of whose it was."""
@@ -59,7 +61,7 @@ class EdgeCore(Core):
 
     # -------------------------------------------------------------------------------------- after a restart
 
-    def restore(self) -> None:
+    def restore(self, now: float) -> None:
         """Take in what the spool holds. Once, before anything else."""
         noted = self._ledger.noted(ASSIGNED)
         if noted:
@@ -67,9 +69,9 @@ class EdgeCore(Core):
         for report in self._ledger.reports():
             self.reporter.restore(report)
         for stored in self._ledger.attempts():
-            self._restore(stored)
+            self._restore(stored, now)
 
-    def _restore(self, stored: StoredAttempt) -> None:
+    def _restore(self, stored: StoredAttempt, now: float) -> None:
         key, options = stored.key, stored.options
         if stored.starts and not options.resumable and stored.outcome is None:
             # It is gone with the processes that were ended. The controller learns of it by its absence.
@@ -83,8 +85,8 @@ class EdgeCore(Core):
             attempt.phase, attempt.outcome = Phase.FED, stored.outcome
             self._resumed.append(Upload(key, stored.outcome.result))
         elif attempt.spec.refusal is not None:
-            self._endings.finish(attempt, ended(attempt, AttemptEnd.FAILED, attempt.spec.refusal), None, 0.0)
-        elif blobs := _blobs_of(attempt):
+            self._endings.finish(attempt, ended(attempt, AttemptEnd.FAILED, attempt.spec.refusal), None, now)
+        elif blobs := blobs_of(attempt):
             attempt.phase = Phase.FETCHING
             self._resumed.append(Fetch(key, blobs))
         else:
@@ -97,13 +99,13 @@ class EdgeCore(Core):
     # -------------------------------------------------------------------------------------- messages
 
     def on_message(self, message: Message, frames: Sequence[Frame], now: float) -> list[Effect]:
-        if isinstance(message, HeartbeatSeen):
+        # One that left after now left before the machine was started anew: by another clock.
+        if isinstance(message, HeartbeatSeen) and message.sent <= now:
             self.lease.heard(message.sent)
         return super().on_message(message, frames, now)
 
     def on_registered(self, message: Registered, now: float) -> list[Effect]:
-        if (asked := self.presence.asked_since) is not None:
-            self.lease.heard(asked)
+        # That the controller answered says nothing of the lease: it may be an earlier register message that it has read.
         effects = super().on_registered(message, now)
         self._unshelve()
         return effects
@@ -233,13 +235,3 @@ class EdgeCore(Core):
     def kept_folders(self) -> set[str]:
         """Names of the folders that resumable attempts will find again."""
         return {own_folder_name(key) for key, attempt in self.attempts.items() if attempt.spec.options.resumable}
-
-
-def own_folder_name(key: AttemptKey) -> str:
-    """Of the folder that a resumable attempt keeps over a restart."""
-    return f"{key[0].hex()}-{key[1]}"
-
-
-def _blobs_of(attempt: Attempt) -> list[Blob]:
-    blobs = [file.content for file in attempt.spec.options.files]
-    return [attempt.payload, *blobs] if isinstance(attempt.payload, Blob) else blobs

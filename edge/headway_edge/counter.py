@@ -9,10 +9,12 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from headway_bus.deployed import write_whole
 from headway_bus.plugins import MessageHandler, handlers
+from headway_runtime.files import path_within
 
 MODEL = "edge"
 FACTORY = "headway_edge.counter:load"
@@ -59,13 +61,7 @@ class Counter:
     def push(self, name: str, content: bytes) -> str:
         """Write a file into the agent's folder, whole or not at all. Returns where it lies."""
         path = self._within(name)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".part")
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        write_whole(path, content)
         return str(path)
 
     def pull(self, name: str) -> bytes:
@@ -76,7 +72,4 @@ class Counter:
         return path.read_bytes()
 
     def _within(self, name: str) -> Path:
-        pure = PurePosixPath(name)
-        if not name or pure.is_absolute() or ".." in pure.parts or "\0" in name or pure.name in ("", "."):
-            raise ValueError(f"the file name {name!r} does not stay within the agent's folder")
-        return self._place.joinpath(*pure.parts)
+        return path_within(self._place, name, "the agent")

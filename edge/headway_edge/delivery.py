@@ -74,7 +74,6 @@ class Delivery(Reporter):
         self.bucket = bucket
         self.entries: dict[int, Entry] = {}
         self.output_bytes = 0
-        self.repeats = 0
         self._ledger = ledger
         self._wall = wall
         self._news_since: float | None = None
@@ -133,7 +132,6 @@ class Delivery(Reporter):
         for entry in self.entries.values():
             if entry.sent is not None and entry.sent <= limit:
                 entry.sent = None
-                self.repeats += 1
                 self._on_their_way -= entry.weight
 
     def settled(self, numbers: Iterable[int]) -> None:
@@ -185,7 +183,10 @@ class Delivery(Reporter):
             return
         if self._news_since is None:
             self._news_since = now
-        if not force and now - self._news_since < self.link.gather and self._pending_weight < HEADER_WEIGHT:
+        pending = (
+            self._pending_weight + self._pending_logs
+        )  # of which a report holds so much, and the memory not for ever
+        if not force and now - self._news_since < self.link.gather and pending < HEADER_WEIGHT:
             return
         self._news_since = None
         # Output before ends: who is told of an end may count on having all of its output.
@@ -238,12 +239,18 @@ class Delivery(Reporter):
 
     def _keep_to_budget(self) -> None:
         """Give up the oldest output that is not on its way, until the rest is within the budget."""
-        if self.output_bytes <= self.link.output_budget:
+        excess = self.output_bytes - self.link.output_budget
+        if excess <= 0:
             return
-        for entry in [each for each in self.entries.values() if each.logs and each.sent is None]:
+        oldest = []
+        for entry in self.entries.values():
+            if entry.logs and entry.sent is None:
+                oldest.append(entry)
+                excess -= entry.weight
+                if excess <= 0:
+                    break
+        for entry in oldest:
             self.give_up(entry)
-            if self.output_bytes <= self.link.output_budget:
-                break
 
     def give_up(self, entry: Entry) -> None:
         """Drop a report of output, and tell how many records of which tasks went."""
@@ -253,12 +260,10 @@ class Delivery(Reporter):
         for task, count in entry.logs.items():
             self.dropped(task, count)
 
-    def give_up_output(self) -> int:
-        """The disk is full: all output that is not on its way goes. Returns how many bytes that were."""
-        before = self.output_bytes
+    def give_up_output(self) -> None:
+        """The disk is full: all output that is not on its way goes."""
         for entry in [each for each in self.entries.values() if each.logs and each.sent is None]:
             self.give_up(entry)
-        return before - self.output_bytes
 
     # -------------------------------------------------------------------------------------- after a restart
 

@@ -65,6 +65,8 @@ class EdgeSetup(Setup):
     """Everything that an agent is told as it starts."""
 
     edge: Edge = field(default_factory=Edge)
+    bus_heartbeat: float = 2.0
+    """The bus's own; ``bus`` has the one that this agent wishes."""
 
 
 class EdgeService(RuntimeService):
@@ -81,7 +83,7 @@ class EdgeService(RuntimeService):
         session = self._link.session
         session.wish = setup.edge.heartbeat
         # After a power cut the broker may take that long to notice that the connection of the earlier process is dead.
-        session.name_patience = NAME_PATIENCE * max(setup.edge.heartbeat, setup.bus.heartbeat)
+        session.name_patience = NAME_PATIENCE * max(setup.edge.heartbeat, setup.bus_heartbeat)
         self._next_tidy = 0.0
         self._next_try = 0.0
         self._next_lazy = 0.0
@@ -123,7 +125,7 @@ class EdgeService(RuntimeService):
                 self._bucket,
                 time.time,
             )
-            core.restore()
+            core.restore(monotonic())
         except msgspec.DecodeError as error:
             self._folder.close()
             raise self._spool.set_aside(f"a record in it cannot be read: {error}") from None
@@ -151,7 +153,6 @@ class EdgeService(RuntimeService):
             return await super().run()
         finally:
             self._spool.close()
-            self._folder.close()
 
     def _last_heard(self) -> Heard | None:
         noted = self._spool.noted(HEARD)
@@ -208,6 +209,13 @@ class EdgeService(RuntimeService):
         return self._bucket.take(size, monotonic())
 
     # -------------------------------------------------------------------------------------- the spool
+
+    def _perform(self, effects: Iterable[to_do.Effect]) -> None:
+        """What leads to nothing yet is written with what the flush, which follows at once, makes of it: one fsync for both."""
+        effects = list(effects)
+        if effects:
+            self._carry_out(effects)
+        self._request_flush()
 
     def _carry_out(self, effects: Iterable[to_do.Effect]) -> None:
         """Nothing leaves, and nothing starts, before what led to it is on disk."""

@@ -156,10 +156,7 @@ class Command:
     def _start(self, base: Mapping[str, str]) -> None:
         args, params, own, cwd = self._decode()
         options = self.spec.options
-        task, number = self.key
-        self._path = (
-            self._folder.own_folder(f"{task.hex()}-{number}") if options.resumable else self._folder.take_folder()
-        )
+        self._path = self._folder.own_folder(self.key) if options.resumable else self._folder.take_folder()
         params_file = self._write_params(params) if params else ""
         if options.kind is Kind.SCRIPT:
             if options.target not in [file.path for file in options.files]:
@@ -368,13 +365,14 @@ class Command:
             self._folder.give_folder(self._path)
         self._listener.on_command_gone(self.key, ended, self._allowance.dropped)
 
-    def discard(self) -> None:
-        """The nursery is gone, and every process with it: nothing is told."""
+    def discard(self, *, resumes: bool = False) -> None:
+        """The nursery is gone, and every process with it: nothing is told. ``resumes``: a later process of this runtime will
+        go on with what is resumable, in the folder that it has."""
         for descriptor in list(self._streams):
             self._loop.remove_reader(descriptor)
             os.close(descriptor)
         self._streams.clear()
-        if self._path:
+        if self._path and not (resumes and self._folder.keep and self.spec.options.resumable):
             self._folder.give_folder(self._path)
 
 

@@ -175,8 +175,7 @@ class Core:
                 self._endings.finish(attempt, ended(attempt, AttemptEnd.RETURNED), None, now)
             elif isinstance(content, Blob) or group.options.files:
                 attempt.phase = Phase.FETCHING
-                blobs = [file.content for file in group.options.files]
-                effects.append(Fetch(key, [content, *blobs] if isinstance(content, Blob) else blobs))
+                effects.append(Fetch(key, views.blobs_of(attempt)))
             else:
                 ready.append(attempt)
 

@@ -21,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from headway_bus.errors import BusError
+from headway_bus.ids import AttemptKey
 from headway_bus.records import Blob
 from headway_runtime import processes
 
@@ -34,7 +35,7 @@ MARK = "HEADWAY_MARK"
 
 
 def settle(path: Path) -> None:
-    """See that a file that was written and renamed is there, with all of its content, after a power cut too."""
+    """See that a file that was written is there, with all of its content, after a power cut too."""
     for each in (path, path.parent):
         descriptor = os.open(each, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -56,6 +57,22 @@ def is_in_use(path: Path) -> bool:
     finally:
         os.close(lock)
     return False
+
+
+def own_folder_name(key: AttemptKey) -> str:
+    """Of the folder that a resumable attempt keeps over a restart."""
+    return f"{key[0].hex()}-{key[1]}"
+
+
+def path_within(folder: Path, name: str, whose: str) -> Path:
+    """Where a file of that relative name lies in the folder. Raises ValueError for a name that leads out of it.
+
+    ``whose``: how the error calls the folder's owner.
+    """
+    pure = PurePosixPath(name)
+    if not name or pure.is_absolute() or ".." in pure.parts or "\0" in name or pure.name in ("", "."):
+        raise ValueError(f"the file name {name!r} does not stay within {whose}'s folder")
+    return folder.joinpath(*pure.parts)
 
 
 class WorkFolder:
@@ -130,9 +147,9 @@ class WorkFolder:
         os.mkdir(path, 0o700)  # noqa: PTH102 - on the path of every command
         return path
 
-    def own_folder(self, name: str) -> str:
+    def own_folder(self, key: AttemptKey) -> str:
         """The folder of a resumable attempt: a new one, or the one that it had before a restart."""
-        path = self.own / name
+        path = self.own / own_folder_name(key)
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         return str(path)
 
@@ -181,21 +198,37 @@ class WorkFolder:
         for _, size, name in sorted(found):
             if occupied <= most:
                 return
-            if name.partition(".")[0] not in needed:
+            if name.partition(".")[0] not in needed and not _is_being_written(name):
                 (self.blobs / name).unlink(missing_ok=True)
                 occupied -= size
 
     def place(self, blob: Blob, folder: str, name: str) -> Path:
         """Copy a value into an attempt's folder under a relative name. Raises ValueError for a name that leaves it."""
-        pure = PurePosixPath(name)
-        if not name or pure.is_absolute() or ".." in pure.parts or "\0" in name or pure.name in ("", "."):
-            raise ValueError(f"the file name {name!r} does not stay within the attempt's folder")
-        target = Path(folder, *pure.parts)
-        if folder.startswith(str(self.own)) and target.exists():
+        target = path_within(Path(folder), name, "the attempt")
+        is_own = folder.startswith(str(self.own))
+        if is_own and target.exists():
             return target  # what the attempt has made of it before a restart
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        shutil.copyfile(self.blob_path(blob), target)
+        # Under its name it is whole: an attempt that is resumed takes what it finds there for its own.
+        partial = target.with_name(f".{target.name}.part")
+        shutil.copyfile(self.blob_path(blob), partial)
+        if is_own:
+            settle(partial)
+        partial.replace(target)
         return target
+
+
+def _is_being_written(name: str) -> bool:
+    """Whether a living process writes this file, outputs or a result, which has no hash or no owner yet."""
+    if name.startswith("outputs-"):
+        return name.startswith(outputs_prefix())
+    suffix = name.rpartition(".")[2]
+    return suffix.isdecimal() and processes.is_running(int(suffix))
+
+
+def outputs_prefix() -> str:
+    """How the names of files begin in which this process gathers what attempts leave."""
+    return f"outputs-{os.getpid()}-"
 
 
 class PartialBlob:

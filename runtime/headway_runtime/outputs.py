@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import msgpack
 
 from headway_bus.records import Blob
-from headway_runtime.files import HASH_BYTES, WorkFolder, settle
+from headway_runtime.files import HASH_BYTES, WorkFolder, outputs_prefix, settle
 
 INLINE_BYTES = 64 * 1024
 READ_BYTES = 1024 * 1024
@@ -61,7 +61,7 @@ def _find(folder: Path, patterns: Sequence[str]) -> dict[str, Path]:
 
 
 def _write(found: dict[str, Path], sizes: dict[str, int], work: WorkFolder) -> Blob:
-    partial = work.blobs / f"outputs-{os.getpid()}-{id(found)}.part"
+    partial = work.blobs / f"{outputs_prefix()}{id(found)}.part"
     digest = hashlib.blake2b(digest_size=HASH_BYTES)
     packer = msgpack.Packer(autoreset=True)
     try:

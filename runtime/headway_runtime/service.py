@@ -152,7 +152,7 @@ class RuntimeService:
             await self._link.close()
             if self._keeper is not None:
                 await self._keeper.close()
-            self._discard_processes()
+            self._discard_processes(resumes=True)
             self._folder.close(remove=not self.setup.keep_work)
 
     def leave(self) -> None:
@@ -196,11 +196,11 @@ class RuntimeService:
         self._keeper = self._start_keeper()
         self._perform(self.core.on_processes_lost(numbers, monotonic()))
 
-    def _discard_processes(self) -> None:
+    def _discard_processes(self, *, resumes: bool = False) -> None:
         for child in self._children.values():
             child.discard()
         for command in self._commands.values():
-            command.discard()
+            command.discard(resumes=resumes)
         self._children.clear()
         self._commands.clear()
 

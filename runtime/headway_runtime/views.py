@@ -32,13 +32,17 @@ def with_memory_limit(pool: Pool, running: Mapping[AttemptKey, Attempt]) -> list
     return [attempt for attempt in candidates if attempt.spec.options.requirements.memory]
 
 
+def blobs_of(attempt: Attempt) -> list[Blob]:
+    """The large values that an attempt needs before it can begin."""
+    blobs = [file.content for file in attempt.spec.options.files]
+    return [attempt.payload, *blobs] if isinstance(attempt.payload, Blob) else blobs
+
+
 def blobs_in_use(attempts: Iterable[Attempt]) -> set[bytes]:
     """The hashes of large values that attempts still need."""
-    hashes = set()
+    hashes: set[bytes] = set()
     for attempt in attempts:
-        if isinstance(attempt.payload, Blob):
-            hashes.add(attempt.payload.hash)
+        hashes.update(blob.hash for blob in blobs_of(attempt))
         if attempt.outcome is not None and isinstance(attempt.outcome.result, Blob):
             hashes.add(attempt.outcome.result.hash)
-        hashes.update(file.content.hash for file in attempt.spec.options.files)
     return hashes

@@ -24,7 +24,6 @@ class Link:
         self.bytes_up = 0
         self.bytes_down = 0
         self.pieces_up = 0
-        self.cuts = 0
         self._is_cut = False
         self._stalled = False
         self._loop = asyncio.new_event_loop()
@@ -43,7 +42,6 @@ class Link:
 
     def cut(self) -> None:
         """End every connection and take no more."""
-        self.cuts += 1
         self._call(self._cut)
 
     def mend(self) -> None:

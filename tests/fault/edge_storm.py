@@ -131,6 +131,13 @@ class EdgeStorm:
                 )
             except AssertionError as error:
                 wrong.append(f"{error}: {self.plant.left_in_spool(name)}")
-        executed = Counter(line.split()[0] for line in lines_of(self.ran))
+        lines = [line.split() for line in lines_of(self.ran)]
+        begun = Counter((number, attempt) for number, attempt, _ in lines)
+        wrong += [
+            f"attempt {attempt} of task {number} ran {times} times"
+            for (number, attempt), times in begun.items()
+            if times > 1
+        ]
+        executed = {number for number, _, _ in lines}
         wrong += [f"task {number} never ran" for number in range(self.tasks) if str(number) not in executed]
         return wrong

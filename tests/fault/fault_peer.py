@@ -9,7 +9,7 @@ from typing import TypeVar
 import zmq
 
 from headway_bus import codec
-from headway_bus.messages import Assign, Hello, Message, Register, Rejected, Welcome
+from headway_bus.messages import Hello, Message, Register, Rejected, Welcome
 from headway_bus.records import Held, RuntimeInfo
 
 PATIENCE_MS = 20_000
@@ -45,9 +45,9 @@ class Peer:
         self.say(Hello(version, self.role, self.name, self.instance), b"")
         return self.wait_for(Welcome, Rejected)  # type: ignore[return-value]
 
-    def register(self, held: list[Held], slots: float = 0.0) -> None:
-        """As a runtime that holds these. Without slots it is given nothing."""
-        self.say(Register(RuntimeInfo(self.name, slots=slots), self.instance, held))
+    def register(self, held: list[Held], slots: float = 0.0, assigned: int = 0) -> None:
+        """As a runtime that holds these. Without slots it is given nothing. ``assigned``: the last batch that it took in."""
+        self.say(Register(RuntimeInfo(self.name, slots=slots), self.instance, held, assigned))
 
     def wait_for(self, *kinds: type[Message]) -> Message:
         """The next message of one of these kinds; those before it are kept in ``heard``."""
@@ -74,6 +74,3 @@ class Peer:
         message = self._decoder.decode(header)
         self.heard.append(message)
         return message
-
-
-__all__ = ["Assign", "Peer"]

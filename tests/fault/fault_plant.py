@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -35,10 +36,13 @@ Found = TypeVar("Found")
 def until(what: str, condition: Callable[[], Found], patience: float = PATIENCE) -> Found:
     """Wait until the condition is true and return what it returned. Fails with ``what`` after ``patience`` seconds."""
     pause = threading.Event()
-    for _ in range(int(patience / LOOK)):
+    deadline = time.monotonic() + patience
+    while True:
         found = condition()
         if found:
             return found
+        if time.monotonic() >= deadline:
+            break
         pause.wait(LOOK)
     raise AssertionError(f"within {patience:g} s it did not come true that {what}")
 
@@ -206,7 +210,10 @@ class Plant:
             def are_online() -> bool:
                 for process in (self.broker, self.controller):
                     assert process.is_running, f"{process.command[2]} has ended: {process.written()[-2000:]}"
-                states = {each.info.name: each.state for each in bus.runtimes(timeout=5.0)}
+                try:
+                    states = {each.info.name: each.state for each in bus.runtimes(timeout=5.0)}
+                except (headway.NoBus, TimeoutError):
+                    return False  # a busy machine, or a link that is cut: looked at again
                 return all(states.get(name) == "online" for name in names)
 
             until(f"{names} are online", are_online)

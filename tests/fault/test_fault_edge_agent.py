@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
 from edge_plant import EdgePlant
 from fault_plant import lines_of, until
 
 
+@pytest.mark.parametrize("end", ["killed", "told twice to leave"])
 def test_a_resumable_task_begins_again_in_its_own_folder_and_another_is_lost(
-    edge_plant: EdgePlant, tmp_path: Path
+    edge_plant: EdgePlant, tmp_path: Path, end: str
 ) -> None:
     edge_plant.start_edges("shop-1")
     bus = edge_plant.client()
@@ -22,7 +24,14 @@ def test_a_resumable_task_begins_again_in_its_own_folder_and_another_is_lost(
         f"echo other >> {ran}; until [ -e {gate} ]; do sleep 0.05; done"
     )
     until("both have begun", lambda: len(lines_of(ran)) == 2)
-    edge_plant.agents["shop-1"].kill()
+    agent = edge_plant.agents["shop-1"]
+    if end == "killed":
+        agent.kill()
+    else:
+        agent.terminate()
+        until("it drains", lambda: edge_plant.said("shop-1", "draining"))
+        agent.terminate()
+        agent.wait()
     edge_plant.start_edge("shop-1")
     until("the resumable one has begun again", lambda: len(lines_of(ran)) == 3)
     gate.touch()

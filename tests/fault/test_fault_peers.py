@@ -94,7 +94,8 @@ def test_digest_that_never_matches_makes_no_loop(make_plant: Callable[..., Plant
     assert beats == 60
     assert 2 <= asked <= 12, "a loop would have asked at each heartbeat"
     assert bus.submit("fault_tasks:mark", str(tmp_path / "marks"), 1, 0.0).result(30) == 1
-    assert plant.counters()["digests.different"] == asked
+    # The last question may come when nobody listens any more.
+    assert asked <= plant.counters()["digests.different"] <= asked + 1
 
 
 def test_reports_before_registration_are_kept_by_the_runtime(make_plant: Callable[..., Plant]) -> None:
@@ -147,13 +148,6 @@ def test_assignments_to_a_runtime_that_takes_and_never_answers(
         peer.say(Heartbeat(0.0, assign.batch, 0, 0))
         asked = peer.wait_for(SendInventory)
         assert asked is not None
-        peer.say(_inventory(peer, assign.batch))
+        peer.register([], assigned=assign.batch)
         assert task.result(30) == 3
     assert [line.split()[2] for line in lines_of(marks)] == ["one"]
-
-
-def _inventory(peer: Peer, batch: int) -> object:
-    from headway_bus.messages import Register
-    from headway_bus.records import RuntimeInfo
-
-    return Register(RuntimeInfo(peer.name, slots=0.0), peer.instance, [], batch)

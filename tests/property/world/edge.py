@@ -58,7 +58,7 @@ class EdgePart(RuntimePart):
         bounds = Bounds(drain_seconds=3.0, settle_seconds=3.0, ready_children=1)
         bucket = Bucket(0.0)
         self.core = EdgeCore(info, self.identity, Refusals(info), bounds, self.ledger, LINK, bucket, self.wall)
-        self.core.restore()
+        self.core.restore(self.now())
         self.core.presence.wishes = True
         self.core.lease.since = since_restart(self._heard, self._here(), self.now())
         world.refine(self.core)

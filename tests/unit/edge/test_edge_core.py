@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edge_world import AT_ONCE, MemoryLedger, task_id
+from msgspec.structs import replace
 
 from headway_bus import messages as m
 from headway_bus.endpoint import Frame
@@ -10,6 +11,7 @@ from headway_bus.payloads import encode_call
 from headway_bus.records import AttemptEnd, Blob, Ended, File, Kind, Options, Requirements, RuntimeInfo
 from headway_edge.bucket import Bucket
 from headway_edge.core import EdgeCore
+from headway_edge.ledger import StoredAttempt
 from headway_runtime import effects as to_do
 from headway_runtime.refusals import Refusals
 from headway_runtime.state import Bounds
@@ -27,7 +29,7 @@ class Agent:
         self.now = now
         bounds, bucket = Bounds(ready_children=0), Bucket(0.0)
         self.core = EdgeCore(INFO, b"spool", Refusals(INFO), bounds, self.ledger, AT_ONCE, bucket, lambda: 5_000.0)
-        self.core.restore()
+        self.core.restore(now)
         self.core.lease.since = None if off is None else now - off
         self.effects: list[to_do.Effect] = []
         self.do(self.core.on_start())
@@ -237,3 +239,40 @@ def test_a_start_that_could_not_be_noted_does_not_take_place() -> None:
     assert not any(isinstance(effect, to_do.StartCommand) for effect in left)
     agent.core.validate()
     assert agent.core.pool.free == 1.0
+
+
+def test_a_refusal_after_a_restart_is_as_old_as_it_is() -> None:
+    agent = Agent()
+    agent.connect()
+    agent.cut()
+    options = Options(Kind.COMMAND, "true", requirements=Requirements(slots=1.0), offline=3600.0)
+    agent.ledger.add_attempt(
+        StoredAttempt((task_id(1), 1), replace(options, requirements=Requirements(slots=9.0)), CALL)
+    )
+    agent.ledger.commit()
+    agent.restarted()
+    (stored,) = agent.ledger.reports()
+    (record,) = stored.report.ended
+    assert record.end is AttemptEnd.FAILED and record.age == 0.0
+
+
+def test_an_answer_to_a_heartbeat_of_before_the_machine_was_started_anew_is_no_lease() -> None:
+    agent = Agent(now=50.0)
+    agent.do(agent.core.on_up(WELCOME, agent.now))
+    agent.hear(m.HeartbeatSeen(90_000.0))
+    assert agent.core.lease.since is None
+    agent.hear(m.HeartbeatSeen(49.0))
+    assert agent.core.lease.since == 49.0
+
+
+def test_the_answer_to_an_earlier_register_message_does_not_lengthen_the_lease() -> None:
+    agent = Agent()
+    agent.connect()
+    heard = agent.now
+    agent.wait(90.0)
+    agent.cut()
+    agent.do(agent.core.on_up(WELCOME, agent.now))
+    agent.wait(50.0)  # without an answer it says again who it is; then the answer to the first message comes
+    assert agent.core.presence.asked_since == agent.now
+    agent.hear(m.Registered(b"controller"))
+    assert agent.core.lease.since == heard

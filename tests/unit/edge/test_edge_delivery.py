@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from edge_world import AT_ONCE, MemoryLedger, delivery, end, line, task_id
 
-from headway_edge.delivery import Delivery, LinkSettings
+from headway_edge.delivery import Delivery, Entry, LinkSettings
 
 
 def numbers(batches: list) -> list[int]:  # type: ignore[type-arg]
@@ -164,5 +166,41 @@ def test_a_full_disk_gives_up_output_and_nothing_else() -> None:
     tell(told, 1, 1_000)
     told.logs([line(2, 0, "w" * 500)])
     told.store(0.0)
-    assert told.give_up_output() > 500
+    assert told.output_bytes > 500
+    told.give_up_output()
+    assert told.output_bytes == 0
     assert [bool(stored.report.ended) for stored in ledger.now_reports.values()] == [True]
+
+
+def test_output_that_is_gathered_for_long_is_written_before_the_memory_for_it_is_full() -> None:
+    ledger = MemoryLedger()
+    told = delivery(ledger, LinkSettings(gather=60.0), logs=3 << 20)
+    for sequence in range(80):
+        told.logs([line(1, sequence, "y" * 100_000)])
+        told.store(0.0)
+    assert told.dropped_total == 0 and told.output_bytes > 5 << 20
+
+
+class CountingEntries(dict[int, Entry]):
+    """The table of reports, which counts how many were looked at."""
+
+    looked_at = 0
+
+    def values(self) -> Iterator[Entry]:  # type: ignore[override]
+        for entry in super().values():
+            self.looked_at += 1
+            yield entry
+
+
+def test_at_its_budget_output_costs_a_look_at_what_goes_and_not_at_all_that_waits() -> None:
+    told = delivery(MemoryLedger(), LinkSettings(gather=0.0, output_budget=100_000))
+    told.store(0.0)
+    for sequence in range(150):
+        told.logs([line(1, sequence, "y" * 900)])
+        told.store(0.0)
+    waiting = sum(bool(entry.logs) for entry in told.entries.values())
+    assert waiting == 100
+    told.entries = CountingEntries({number: entry for number, entry in told.entries.items() if entry.logs})
+    told.logs([line(1, 150, "y" * 900)])
+    told.store(0.0)
+    assert told.dropped_total == 51 and told.entries.looked_at <= 2

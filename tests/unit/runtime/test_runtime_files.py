@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from headway_bus.errors import BusError
+from headway_bus.ids import TaskId
 from headway_bus.records import Blob
-from headway_runtime.files import PartialBlob, WorkFolder, is_in_use
+from headway_runtime.files import PartialBlob, WorkFolder, is_in_use, outputs_prefix
 
 
 def blob_of(content: bytes) -> Blob:
@@ -108,3 +112,34 @@ def test_values_not_touched_for_longest_go_first_and_those_in_use_stay(folder: W
 def test_a_hash_is_never_a_path(folder: WorkFolder) -> None:
     with pytest.raises(ValueError, match="32"):
         folder.blob_path(Blob(b"../../etc", 3))
+
+
+def test_a_copy_that_was_broken_off_does_not_count_as_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = WorkFolder(tmp_path, keep=True)
+    folder.open(b"instance")
+    own = folder.own_folder((TaskId(bytes(16)), 1))
+    blob = store(folder, b"0123456789")
+
+    def half(_: Path, target: Path) -> None:
+        target.write_bytes(b"01234")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shutil, "copyfile", half)
+        folder.place(blob, own, "data.csv")
+    path = folder.place(blob, own, "data.csv")
+    assert path.read_bytes() == b"0123456789" and [each.name for each in Path(own).iterdir()] == ["data.csv"]
+    path.write_bytes(b"changed")
+    assert folder.place(blob, own, "data.csv").read_bytes() == b"changed", "what the attempt made of it stays"
+    folder.close()
+
+
+def test_what_is_being_written_is_not_trimmed_and_what_dead_processes_left_is(folder: WorkFolder) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    living = [f"{outputs_prefix()}7.part", f"{'a' * 64}.{os.getpid()}"]
+    dead = [f"outputs-{ended.pid}-7.part", f"{'b' * 64}.{ended.pid}", f"{'c' * 64}.part"]
+    for name in living + dead:
+        (folder.blobs / name).write_bytes(bytes(100))
+    folder.trim(0, set())
+    assert sorted(path.name for path in folder.blobs.iterdir()) == sorted(living)
