@@ -38,9 +38,12 @@ class Assignments:
             runtime = self.state.runtimes[commit.runtime]
             for start in range(0, len(commit.tasks), ASSIGN_COUNT):
                 self._assign(runtime, commit.options, commit.tasks[start : start + ASSIGN_COUNT], now)
-        for name, task_ids in self.scheduler.take_backs(now):
+
+    def ask_back(self, now: float, paused: bool) -> None:
+        """Ask back what the scheduler wants from the runtimes that have it."""
+        for name, task_ids in self.scheduler.take_backs(now, paused):
             held, tasks = self.state.runtimes[name].held, self.state.tasks
-            keys = [(task_id, tasks[task_id].attempt) for task_id in task_ids if task_id in tasks]
+            keys = [_attempt_on(name, tasks[task_id]) for task_id in task_ids if task_id in tasks]
             self.take_back(name, [key for key in keys if key in held])
 
     def _assign(self, runtime: Runtime, options: Options, task_ids: Sequence[TaskId], now: float) -> None:
@@ -129,3 +132,10 @@ class Assignments:
     def stop_attempts(self, name: str, attempts: list[AttemptKey], reason: str) -> None:
         """Have these attempts ended on that runtime."""
         self.turn.send(name, Stop(attempts, reason=reason))
+
+
+def _attempt_on(name: str, task: Task) -> AttemptKey:
+    """What that runtime has of the task: its attempt, or the second copy."""
+    if task.copy is not None and task.copy.runtime == name:
+        return task.id, task.copy.attempt
+    return task.id, task.attempt

@@ -105,7 +105,7 @@ class Audience:
         options = self.life.intern(message.groups[0].options) if message.groups else None
         runtime, starts = "", None
         if options is not None and options.union is None:
-            runtime, starts = self.scheduler.start(options, now, owner=owner_of(name))
+            runtime, starts = self.scheduler.start(options, now, owner_of(name))
         for group in message.groups:
             new, old = self._admit_group(name, group, message, frames, now)
             admitted += new
@@ -224,7 +224,7 @@ class Audience:
         if len(admitted) == 1:
             admitted[0].predicted = first.expectation
             return
-        _, last = self.scheduler.start(options, now, owner=owner)
+        _, last = self.scheduler.start(options, now, owner)
         step = (last.expectation - first.expectation) / max(1, len(admitted))
         for place, task in enumerate(admitted):
             task.predicted = max(0.0, first.expectation + place * step)

@@ -145,6 +145,7 @@ class Controller:
         self.unions.step(self.fleet.roster, now)
         if not self._paused:
             self.assignments.dispatch(now)
+        self.assignments.ask_back(now, self._paused)
         self.news.finish()
         return self.turn.finish(self.patience.holds(self.turn.due, now))
 

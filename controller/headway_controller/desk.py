@@ -85,14 +85,14 @@ class Shell(Protocol):
 
 
 class Desk:
-    """Answers questions. ``answers`` maps a message's class to the method that answers it, to one who has these namespaces.
+    """Answers questions. ``answers`` maps a message's class to the method that answers it, to whom, who has these namespaces.
 
     What is in another namespace is answered as if it were not there.
     """
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
-        self.answers: dict[type[Message], Callable[[Any, Scope], Awaitable[Answer]]] = {
+        self.answers: dict[type[Message], Callable[[str, Scope, Any], Awaitable[Answer]]] = {
             AskTasks: self._tasks,
             AskTask: self._task,
             AskResult: self._result,
@@ -107,7 +107,7 @@ class Desk:
 
     # ------------------------------------------------------------------------------------------- tasks
 
-    async def _tasks(self, ask: AskTasks, scope: Scope) -> Answer:
+    async def _tasks(self, source: str, scope: Scope, ask: AskTasks) -> Answer:
         limit = max(1, min(ask.limit, MAX_PAGE))
         if len(ask.name) > MAX_TEXT:
             raise Refused(Code.INVALID, f"a pattern of {len(ask.name)} characters; a name has at most {MAX_TEXT}")
@@ -171,7 +171,7 @@ class Desk:
         task = core.state.tasks.get(stored.task)
         return info_of_task(task, core.life.wall_offset) if task is not None else info_of_stored(stored)
 
-    async def _task(self, ask: AskTask, scope: Scope) -> Answer:
+    async def _task(self, source: str, scope: Scope, ask: AskTask) -> Answer:
         task_id = await self.find(ask.prefix, scope)
         core = self._shell.core
         task = core.state.tasks.get(task_id)
@@ -238,7 +238,7 @@ class Desk:
             raise Refused(Code.NOT_FOUND, f"no task {text_of(task_id)}: it was never accepted here, or was purged")
         return found[0]
 
-    async def _result(self, ask: AskResult, scope: Scope) -> Answer:
+    async def _result(self, source: str, scope: Scope, ask: AskResult) -> Answer:
         await self._check(ask.task, scope)
         task = self._shell.core.state.tasks.get(ask.task)
         if task is not None and isinstance(task.state, Ended):
@@ -253,7 +253,7 @@ class Desk:
         frames: list[Bytes] = []
         return ResultFound(ask.request, pack_outcome(outcome, frames)), frames
 
-    async def _logs(self, ask: AskLogs, scope: Scope) -> Answer:
+    async def _logs(self, source: str, scope: Scope, ask: AskLogs) -> Answer:
         await self._check(ask.task, scope)
         # Whether it has ended is looked at first: what is in the store afterwards then includes its last words.
         ended = self._shell.core.life.status(ask.task) in (None, *ENDS) and ask.task not in self._shell.core.state.tasks
@@ -267,7 +267,7 @@ class Desk:
 
     # ------------------------------------------------------------------------------------------- jobs, runtimes, itself
 
-    async def _jobs(self, ask: AskJobs, scope: Scope) -> Answer:
+    async def _jobs(self, source: str, scope: Scope, ask: AskJobs) -> Answer:
         state = self._shell.core.state
         jobs = []
         for stored in await self._shell.read(self._shell.store.job_counts, ask.job, scope):
@@ -284,7 +284,7 @@ class Desk:
             jobs.append(JobInfo(stored.job, counts, stored.first_submitted, stored.last_ended))
         return JobPage(ask.request, jobs), []
 
-    async def _runtimes(self, ask: AskRuntimes, scope: Scope) -> Answer:
+    async def _runtimes(self, source: str, scope: Scope, ask: AskRuntimes) -> Answer:
         core, now = self._shell.core, self._shell.now()
         offset = core.life.wall_offset
         queues = {queue.runtime: queue for queue in core.scheduler.queues("", now)}
@@ -296,24 +296,24 @@ class Desk:
 
     # ------------------------------------------------------------------------------------------- estimates
 
-    async def _queues(self, ask: AskQueues, scope: Scope) -> Answer:
+    async def _queues(self, source: str, scope: Scope, ask: AskQueues) -> Answer:
         scheduler = self._shell.core.scheduler
         scores = scheduler.scores()
         if scope is not None:  # targets have names
             scores = {target: score for target, score in scores.items() if target in ("", "*", ask.target)}
         return QueuePage(ask.request, scheduler.queues(ask.target, self._shell.now()), scores), []
 
-    async def _estimate(self, ask: AskEstimate, scope: Scope) -> Answer:
+    async def _estimate(self, source: str, scope: Scope, ask: AskEstimate) -> Answer:
         core = self._shell.core
         if fault := find_fault(ask.options):
             raise Refused(Code.INVALID, fault)
         options, fault = confine(ask.options, scope)
         if fault:
             raise Refused(Code.FORBIDDEN, fault)
-        runtime, starts, ends = core.scheduler.waiting(core.life.intern(options), self._shell.now())
+        runtime, starts, ends = core.scheduler.waiting(core.life.intern(options), self._shell.now(), owner_of(source))
         return EstimateFound(ask.request, runtime, starts, ends), []
 
-    async def _explain(self, ask: AskExplain, scope: Scope) -> Answer:
+    async def _explain(self, source: str, scope: Scope, ask: AskExplain) -> Answer:
         core = self._shell.core
         story: dict[str, Any]
         await self._check(ask.task, scope)
@@ -341,7 +341,7 @@ class Desk:
                 story["lacks"] = ["an operator has paused the giving out of work", *story.get("lacks", [])]
         return Explained(ask.request, story), []
 
-    async def _controller(self, ask: AskController, scope: Scope) -> Answer:
+    async def _controller(self, source: str, scope: Scope, ask: AskController) -> Answer:
         core, store = self._shell.core, self._shell.store
         if scope is not None:
             stored = await self._shell.read(store.counts, scope)

@@ -337,8 +337,6 @@ class Fleet:
         self._gate(runtime)
         self.life.news.on_runtime(name, runtime.state, "", now + self.life.wall_offset)
         self.turn.send(name, SetDrain(drain))
-        if drain:
-            self.assignments.take_back(name, list(runtime.held))
 
     # ------------------------------------------------------------------------------------------- heartbeats
 

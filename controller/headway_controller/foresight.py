@@ -59,7 +59,7 @@ def _kind(task: Task) -> tuple[int, str]:
 def _estimates(core: Controller, task: Task, after: int, now: float) -> tuple[Estimate, Estimate] | None:
     state = task.state
     if isinstance(state, Queued):
-        _, starts, ends = core.scheduler.waiting(task.options, now, -(after + 1), owner_of(task.client), state.since)
+        _, starts, ends = core.scheduler.waiting(task.options, now, owner_of(task.client), -(after + 1), state.since)
         return starts, ends
     if isinstance(state, Assigned | Running):
         started = Estimate(0.0, 0.0)

@@ -414,7 +414,7 @@ class ControllerService:
         answer = self._desk.answers.get(type(message))
         verb = self._verbs.answers.get(type(message))
         if answer is not None:
-            self._start(self._reply(source, message.request, lambda: answer(message, scope)))
+            self._start(self._reply(source, message.request, lambda: answer(source, scope, message)))
         elif verb is not None:
             self._start(self._reply(source, message.request, lambda: verb(source, scope, message, list(frames))))
         elif hasattr(message, "request"):

@@ -31,10 +31,6 @@ class Speeds:
             self._declared[runtime] = self._logs[runtime] = log
             self._counts[runtime] = 0.0
 
-    def forget(self, runtime: str) -> None:
-        for table in (self._logs, self._counts, self._declared):
-            table.pop(runtime, None)
-
     def log_of(self, runtime: str) -> float:
         return self._logs.get(runtime, 0.0)
 

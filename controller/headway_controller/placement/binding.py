@@ -44,27 +44,26 @@ class Binder:
             strategy = BUILT_IN[name]()
         self.name, self._strategy = name, strategy
 
-    def bind(self, lane: Lane, now: float) -> bool:
-        """Plan what waits in the common lane. False: the strategy was set aside, or holds the next task."""
+    def bind(self, lane: Lane, now: float) -> None:
+        """Plan what waits in the common lane, until the strategy holds a task or is set aside."""
         books = [book for book in self._fleet.candidates(lane.demand) if book.open(now)]
         if not books:
-            return True
+            return
         while lane.count:
             found = lane.first(now)
             if found is None:
-                return True
+                return
             _, tier, bucket = found
             if not lane.settle(tier, bucket):
                 continue
             work = bucket.heap[0][2].work
             book = self._ask(work, books, now)
             if book is None:
-                return False
+                return
             batch, tasks = lane.take(tier, bucket, 1)
             if tasks:
                 self.plans.add(book, batch.part(tasks, batch.offset - 1))
                 self.touched[book] = None
-        return True
 
     def _ask(self, work: Work, books: list[Book], now: float) -> Book | None:
         prediction = work.prediction

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from headway_controller.placement.credit import horizon
 from headway_controller.placement.resources import TOLERANCE, Stock
 from headway_controller.placement.turnaround import Turnaround
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from headway_bus.records import RuntimeInfo
     from headway_controller.placement.fleet import Choice
     from headway_controller.placement.pools import Pool
-    from headway_controller.placement.resources import Need
     from headway_controller.placement.work import Work
 
 WALKED = 4
@@ -277,7 +277,7 @@ class Book:
     def turnaround(self, mean: float) -> float:
         """Seconds that a slot stands still between two attempts of that mean run time here."""
         ahead, after = self.turnarounds
-        return (ahead if mean <= 4.0 * self.delay + self.batch_interval else after).seconds
+        return (ahead if mean <= horizon(self) else after).seconds
 
     def on_ends(self, when: float, now: float, slots: float, count: int, ran: float) -> None:
         """So many attempts have ended by ``when`` after ``ran`` slot-seconds together; NaN: nobody knows after how many.
@@ -335,9 +335,6 @@ class Book:
         self._remaining_mean, self._remaining_variance = mean, variance
         self._remaining_at, self._remaining_changes = now, 0
         return mean, variance
-
-    def fits(self, need: Need) -> bool:
-        return self.stock.fits(need)
 
     def validate(self) -> None:
         """Raises AssertionError when the book does not agree with itself."""

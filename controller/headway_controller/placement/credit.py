@@ -72,7 +72,7 @@ def room(book: Book, work: Work, now: float, wanted: int = MOST) -> int:
     if not need.plain:
         return 1 if book.stock.fits(need) else 0
     free = max(int((book.stock.slots + TOLERANCE) / need.slots), 0)
-    if work.leased_ahead and book.info.edge:
+    if work.demand.leased_ahead and book.info.edge:
         return max(free, min(wanted, LEASED_AHEAD - len(book.committed)))
     if wanted <= free or book.unknown or not work.prediction.known:
         return free

@@ -70,7 +70,7 @@ class Dispatcher:
         best: tuple[Lane, Tier, Bucket] | None = None
         best_key: tuple[float, ...] | None = None
         for lane in self._backlog.lanes.values():
-            if not lane.count or lane in blocked or not self._fleet.has_room(lane.demand):
+            if not lane.count or lane in blocked or not self._fleet.has_room(lane.demand, now):
                 continue
             found = lane.first(now)
             if found is None:

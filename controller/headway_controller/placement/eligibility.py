@@ -41,13 +41,15 @@ def matching(patterns: Iterable[str], kind: str, target: str) -> frozenset[str]:
 class Demand:
     """Where tasks may run: what is the same for all of them in one lane. Interned by ``key``."""
 
-    __slots__ = ("by_value", "key", "kind", "labels", "matched", "need", "runtime")
+    __slots__ = ("by_value", "key", "kind", "labels", "leased_ahead", "matched", "need", "runtime")
 
     def __init__(self, options: Options, matched: frozenset[str], need: Need) -> None:
         self.kind = options.kind
         self.by_value = options.by_value
         self.labels = dict(options.requirements.labels)
         self.runtime = options.requirements.runtime
+        self.leased_ahead = is_leased_ahead(options)
+        """It names an edge, which is to have it before the link breaks, and not when a slot is free."""
         self.matched = matched
         self.need = need
         self.key = demand_key(options, matched, need)
@@ -74,7 +76,12 @@ class Demand:
         return self.kind.value in info.serves or any(entry in self.matched for entry in info.serves)
 
 
+def is_leased_ahead(options: Options) -> bool:
+    """Whether a runtime that is an edge gets such a task though it has no free slot."""
+    return options.offline > 0.0 and bool(options.requirements.runtime)
+
+
 def demand_key(options: Options, matched: frozenset[str], need: Need) -> tuple[object, ...]:
     requirements = options.requirements
     labels = tuple(sorted(requirements.labels.items())) if requirements.labels else ()
-    return (options.kind, options.by_value, labels, requirements.runtime, matched, need.key)
+    return (options.kind, options.by_value, labels, requirements.runtime, is_leased_ahead(options), matched, need.key)

@@ -7,7 +7,7 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
 
 from headway_controller.placement.book import Book
-from headway_controller.placement.credit import opens_in, patience, room
+from headway_controller.placement.credit import LEASED_AHEAD, opens_in, patience, room
 from headway_controller.placement.eligibility import profile_of
 from headway_controller.placement.pools import Pool, PoolKey, pool_key
 
@@ -211,9 +211,14 @@ class Fleet:
             del self.recalling[book]
         return sum(len(book.recalled) for book in self.recalling)
 
-    def has_room(self, demand: Demand) -> bool:
+    def has_room(self, demand: Demand, now: float) -> bool:
+        """Whether a runtime would take such a task now, as far as a glance tells."""
         if demand.runtime:
-            return demand.runtime in self.books
+            book = self.books.get(demand.runtime)
+            if book is None or not book.open(now):
+                return False
+            leases = demand.leased_ahead and book.info.edge and len(book.committed) < LEASED_AHEAD
+            return leases or self.offers(book, demand.need)
         need = demand.need
         return any(pool.free.get(need) or pool.near.get(need) for pool in self.pools_of(demand))
 

@@ -84,19 +84,22 @@ def ahead_of(
     return Ahead(count, seconds, variance, doubt)
 
 
-def turns(mine: Lane, priority: int, other: Lane) -> float:
+def turns(mine: Lane, own: float, priority: int, other: Lane) -> float:
     """The share of another client's lane that goes before one at the end of mine: as much work as mine is, by weight.
+
+    ``own``: the seconds of work in mine, which are many buckets' sum.
 
     Within a namespace what has a higher priority goes first in any case; :func:`ahead_of` leaves out what has a lower one.
     """
     if mine.line.share is other.line.share and other.top and other.top[0].priority > priority:
         return 1.0
     weight = other.line.share.weight / mine.line.share.weight
-    theirs = _seconds(other)
-    return min(1.0, (_seconds(mine) + ONE_TURN) * weight / theirs) if theirs > 0.0 else 1.0
+    theirs = seconds_of(other)
+    return min(1.0, (own + ONE_TURN) * weight / theirs) if theirs > 0.0 else 1.0
 
 
-def _seconds(lane: Lane) -> float:
+def seconds_of(lane: Lane) -> float:
+    """Of all work that waits there, at speed 1."""
     return sum(bucket.count * bucket.mean for tier in lane.top for bucket in tier.buckets.values()) * lane.alive
 
 

@@ -42,7 +42,7 @@ before and after it crossed a step would be out of order.
 class Bucket:
     """Batches in order of arrival, oldest first."""
 
-    __slots__ = ("count", "head_key", "heap", "key", "mean", "scan", "serial", "standing")
+    __slots__ = ("count", "head_key", "heap", "is_ranked", "key", "mean", "scan", "serial", "standing")
 
     def __init__(self, key: BucketKey, serial: int) -> None:
         self.key = key
@@ -51,7 +51,10 @@ class Bucket:
         self.count = 0
         self.mean = 0.0
         """Expected run time at speed 1: of its rank, or of its latest member where there is no rank."""
+        self.is_ranked = False
+        """Whether the key says how long its tasks run; else its oldest batch does."""
         if isinstance(key, int) and key != UNKNOWN:
+            self.is_ranked = True
             self.mean = math.exp(min((key + 0.5) * RANK_STEP, 700.0))
         self.standing = self.mean
         """The expected run time by which it is ordered."""
@@ -71,7 +74,7 @@ class Bucket:
     def add(self, batch: Batch) -> None:
         batch.bucket = self
         self.count += len(batch.tasks)
-        if not isinstance(self.key, int) or self.key == UNKNOWN:
+        if not self.is_ranked:
             self.mean = batch.work.prediction.mean
         heappush(self.heap, (batch.arrival, batch.sequence, batch))
 
@@ -101,7 +104,7 @@ class Bucket:
         batch = self.head()
         if batch is None:
             return math.inf
-        if not isinstance(self.key, int):
+        if not self.is_ranked:
             self.mean = batch.work.prediction.mean
             if abs(self.mean - self.standing) > STEADY * self.standing:
                 self.standing = self.mean
@@ -357,7 +360,3 @@ class Lane:
                 for _, _, batch in bucket.heap:
                     if batch.bucket is bucket and batch.tasks:
                         yield batch
-
-    def works(self) -> Iterator[Work]:
-        for batch in self.batches():
-            yield batch.work

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from headway_bus import records
-from headway_controller.placement.forecast import FOREVER, Expectation, expect, turns
+from headway_controller.placement.forecast import FOREVER, Expectation, expect, seconds_of, turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -82,10 +82,11 @@ class Outlook:
         busy = [each for each in self._lanes.values() if each.count and each is not lane]
         if len(busy) > MAX_SHARED:
             busy = sorted(busy, key=lambda each: -each.count)[:MAX_SHARED]
+        own = seconds_of(lane) if any(each.line is not lane.line for each in busy) else 0.0
         for each in busy:
             share = self._share(lane.demand, each.demand)
             if each.line is not lane.line:
-                share *= turns(lane, priority, each)
+                share *= turns(lane, own, priority, each)
             if share > 0.0:
                 found.append((each, share))
         return found

@@ -208,10 +208,6 @@ class Scheduler:
         book.adopt(task, work, None if age is None else now - max(age, 0.0) - book.delay, now)
         self.fleet.dirty[book] = None
 
-    def finished(self, runtime: str, task: TaskId, seconds: float, ok: bool, now: float, age: float = 0.0) -> bool:
-        """It is over after ``seconds`` of running, ``age`` before the report. False: it was not booked there."""
-        return self.finished_many(runtime, ((task, seconds if ok else -1.0),), now, (max(age, 0.0),)) == 1
-
     def finished_many(
         self, runtime: str, ended: Sequence[tuple[TaskId, float]], now: float, ages: Sequence[float] = ()
     ) -> int:
@@ -299,12 +295,16 @@ class Scheduler:
         if drawn is not None and drawn.task not in self.waits.watched:
             raw = self._outlook.raw(drawn.work, drawn.lane, now, -(drawn.after + 1.0), drawn.arrived)
             self.waits.watch(drawn.task, drawn.work, raw, now)
+        else:
+            self.waits.use_up(now)
 
-    def take_backs(self, now: float) -> list[tuple[str, list[TaskId]]]:
-        """(runtime, tasks) to ask back if they have not started: a free runtime would finish them sooner."""
-        if not (self.fleet.holders or self.fleet.closed) or not self.binder.late:
+    def take_backs(self, now: float, paused: bool = False) -> list[tuple[str, list[TaskId]]]:
+        """(runtime, tasks) to ask back if they have not started: their runtime was closed, or a free one would finish them
+        sooner. The latter not of what a strategy has bound early, nor while nothing is given out (``paused``)."""
+        sooner = self.binder.late and not paused and bool(self.fleet.holders)
+        if not (sooner or self.fleet.closed):
             return []
-        found = takeback.proposals(self.fleet, now)
+        found = takeback.proposals(self.fleet, now, sooner)
         self._counters["asked_back"] += sum(len(tasks) for _, tasks in found)
         return found
 
@@ -329,24 +329,25 @@ class Scheduler:
     # ------------------------------------------------------------------------------------------ asking
 
     def waiting(
-        self, options: Options, now: float, behind: int = 0, owner: str = "", arrived: float | None = None
+        self, options: Options, now: float, owner: str, behind: int = 0, arrived: float | None = None
     ) -> tuple[str, records.Estimate, records.Estimate]:
         """(runtime, start, end) in seconds from now for a task of these options that comes now, or came at ``arrived``.
 
-        ``behind``: tasks of its like that go before it and are not queued yet; below 0: it is queued, with so many after it.
+        ``owner``: whose it is, for fair shares. ``behind``: tasks of its like that go before it and are not queued yet;
+        below 0: it is queued, with so many after it.
         """
         work = self.catalogue.work_of(options)
         return self._outlook.waiting(work, self._lane_of(work, owner), now, float(behind), arrived)
 
-    def start(self, options: Options, now: float, behind: int = 0, owner: str = "") -> tuple[str, records.Estimate]:
+    def start(self, options: Options, now: float, owner: str) -> tuple[str, records.Estimate]:
         """The first two of :meth:`waiting`: what every submission is told, and no more."""
         work = self.catalogue.work_of(options)
         told = self._told
         if told is not None and told.work is work and told.at == now and self.queued * work.prediction.mean < SAME:
             return told.answer
-        raw = self._outlook.raw(work, self._lane_of(work, owner), now, float(behind))
+        raw = self._outlook.raw(work, self._lane_of(work, owner), now)
         answer = raw.book.name if raw.book is not None else "", self.waits.publish(work, raw)
-        self._told = None if self.queued or behind else Told(work, now, answer)
+        self._told = None if self.queued else Told(work, now, answer)
         return answer
 
     def expectation(self, options: Options, now: float, owner: str = "") -> Expectation:
@@ -409,7 +410,7 @@ class Scheduler:
                     return explanation.of_held(book, book.running[task][0], True)
         work = self.catalogue.work_of(options)
         story = explanation.of_waiting(self.fleet, self.catalogue, options, work, now)
-        runtime, start, end = self.waiting(options, now, owner=owner)
+        runtime, start, end = self.waiting(options, now, owner)
         story.update(strategy=self.binder.name, predictor=self.switch.name, runtime=runtime)
         story.update(starts=explanation.of_estimate(start), ends=explanation.of_estimate(end))
         planned = self.binder.plans.where.get(task) if task is not None else None

@@ -25,12 +25,15 @@ more than once, or it would go to and fro. Between two busy runtimes nothing els
 a little lower are no reason."""
 
 
-def proposals(fleet: Fleet, now: float) -> list[tuple[str, list[TaskId]]]:
-    """(runtime, tasks) to ask back; they are marked as asked for."""
+def proposals(fleet: Fleet, now: float, sooner: bool) -> list[tuple[str, list[TaskId]]]:
+    """(runtime, tasks) to ask back; they are marked as asked for. All that a closed runtime has not started, and if
+    ``sooner``, what would end sooner elsewhere."""
     found: list[tuple[str, list[TaskId]]] = []
     for book in fleet.closed:
         _ask(fleet, book, [task for task in book.committed if task not in book.recalled], found)
     fleet.closed.clear()
+    if not sooner:
+        return found
     holders = fleet.holders
     for _ in range(min(LOOKED_AT, len(holders))):
         book = next(iter(holders))

@@ -68,21 +68,24 @@ class Waits:
         long_ago = now - self._last >= INTERVAL or now < self._last - MAX_WATCHED * INTERVAL  # or the clock went back
         return long_ago and len(self.watched) < MAX_WATCHED
 
-    def publish(self, work: Work, raw: Expectation, beyond: float = 0.0) -> records.Estimate:
-        """The calibrated estimate of ``raw``, ``beyond`` seconds later."""
+    def use_up(self, now: float) -> None:
+        """One look, whatever came of it; several of one batch use up the intervals to come."""
+        self._last = max(self._last, now - INTERVAL) + INTERVAL
+
+    def publish(self, work: Work, raw: Expectation) -> records.Estimate:
+        """The calibrated estimate of ``raw``."""
         if raw.book is None:
             return records.Estimate(0.0, 0.0, known=False, why="no runtime can run it at the moment")
-        if raw.immediate:
-            beyond += raw.seconds  # the way; what is learned is what comes on top of it
+        way = raw.seconds if raw.immediate else 0.0  # what is learned is what comes on top of it
         seconds, error = (IMMEDIATE, IMMEDIATE) if raw.immediate else (raw.seconds, raw.error)
         expectation, p50, p90 = self.calibration.quantiles(self.key_of(work, raw), seconds, error)
         error = max((p90 - expectation) / 1.2816, error / 10.0)
         why = "" if raw.known else "no such task has ended three times yet"
-        return records.Estimate(expectation + beyond, error, p50 + beyond, p90 + beyond, raw.known, why)
+        return records.Estimate(expectation + way, error, p50 + way, p90 + way, raw.known, why)
 
     def watch(self, task: TaskId, work: Work, raw: Expectation, now: float) -> None:
         """Remember what was said of it until it starts."""
-        self._last = max(self._last, now - INTERVAL) + INTERVAL  # several of one batch use up the intervals to come
+        self.use_up(now)
         if raw.book is None or not raw.known:
             return
         if len(self.watched) > MAX_WATCHED // 2 and raw.seconds > SOON:

@@ -45,7 +45,7 @@ class Expected(Protocol):
 
 
 class Work:
-    __slots__ = ("demand", "kin", "leased_ahead", "line", "namespace", "prediction", "priority", "queue", "target")
+    __slots__ = ("demand", "kin", "line", "namespace", "prediction", "priority", "queue", "target")
 
     def __init__(
         self, options: Options, demand: Demand, target: str, prediction: Expected, line: str | None, kin: Kin | None
@@ -55,8 +55,6 @@ class Work:
         self.priority = options.priority
         self.queue = options.queue
         self.namespace = options.namespace
-        self.leased_ahead = options.offline > 0.0 and bool(options.requirements.runtime)
-        """It names an edge, which is to have it before the link breaks, and not when a slot is free."""
         self.target = target
         """What run times are learned under."""
         self.kin = kin

@@ -356,6 +356,21 @@ def test_queues_estimates_and_explanations_are_answered(client: PlainClient, run
     assert denied(client, lambda request: m.AskExplain(request, new_task_ids(1)[0])).code == Code.NOT_FOUND
 
 
+def test_an_estimate_is_that_of_whoever_asks(hub: Hub, client: PlainClient, runtime: PlainRuntime) -> None:
+    for task in client.submit(5):
+        runtime.take()
+        finish(client, runtime, task, seconds=10.0)
+    client.submit(20)
+
+    def ask(request: int) -> m.Message:
+        return m.AskEstimate(request, Options(Kind.CALL, "a:f"))
+
+    behind_its_own = client.ask(ask, m.EstimateFound).starts
+    with PlainClient(hub.url, "somebody-else") as other:
+        anew = other.ask(ask, m.EstimateFound).starts
+    assert behind_its_own.expectation > 3 * anew.expectation > 0.0, "of fair shares, the next is for who has had none"
+
+
 def test_estimates_of_options_without_sense_are_answered(client: PlainClient, runtime: PlainRuntime) -> None:
     nan, inf = float("nan"), float("inf")
     for meta in ({"n": nan}, {"n": inf, "word": "x" * 900}, {str(n): n for n in range(900)}):

@@ -275,8 +275,8 @@ def test_answers_that_nobody_could_read_are_refused_with_that_word(hub: Hub, cli
     answers = hub.controller._desk.answers
     original = answers[m.AskJobs]
 
-    async def many(ask: Any, scope: Any) -> Any:
-        page, frames = await original(ask, scope)
+    async def many(source: str, scope: Any, ask: Any) -> Any:
+        page, frames = await original(source, scope, ask)
         return m.JobPage(ask.request, page.jobs * 100), frames
 
     answers[m.AskJobs] = many

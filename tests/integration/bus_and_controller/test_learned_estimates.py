@@ -26,7 +26,7 @@ async def learn(folder: Path) -> float:
             for commit in scheduler.dispatch(now):
                 scheduler.finished_many(commit.runtime, [(task, 2.0) for task in commit.tasks], now)
                 ended += len(commit.tasks)
-    _, _, ends = scheduler.waiting(WORK, now)
+    _, _, ends = scheduler.waiting(WORK, now, "")
     assert ends.known
     await service.close()
     return ends.expectation
@@ -37,7 +37,7 @@ async def recall(folder: Path) -> tuple[bool, float, float]:
     await service.open()
     scheduler, now = service.core.scheduler, service.now()
     scheduler.add_runtime(RuntimeInfo("one", 4.0), now)
-    _, _, ends = scheduler.waiting(WORK, now)
+    _, _, ends = scheduler.waiting(WORK, now, "")
     count = scheduler.scores().get("", {}).get("count", 0.0)
     await service.close()
     return ends.known, ends.expectation, count

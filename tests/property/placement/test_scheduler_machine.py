@@ -174,7 +174,7 @@ class Placing(RuleBasedStateMachine):
 
     @rule(kind=st.sampled_from(OPTIONS))
     def ask(self, kind: Options) -> None:
-        _, start, end = self.scheduler.waiting(kind, self.now)
+        _, start, end = self.scheduler.waiting(kind, self.now, "")
         for estimate in (start, end):
             for value in (estimate.expectation, estimate.error, estimate.p50, estimate.p90):
                 assert math.isfinite(value)

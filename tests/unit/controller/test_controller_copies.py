@@ -125,3 +125,12 @@ def test_a_runtime_that_registers_anew_keeps_its_copy() -> None:
     registered = bench.join(OTHER, held=[Held(task_id(9), 2, "running", 1.0)])
     assert (registered.stop, registered.forget) == ([], [])
     assert bench.task(9).copy is not None
+
+
+def test_a_copy_that_has_not_begun_is_asked_back_from_a_runtime_that_drains() -> None:
+    bench = slow_task()
+    assert bench.take_assigned(OTHER) == [COPY]
+    bench.tell(CLIENT, m.DrainRuntime(5, OTHER))
+    bench.take(CLIENT, m.Changed)
+    assert bench.take(OTHER, m.SetDrain).drain
+    assert bench.take(OTHER, m.TakeBack).attempts == [COPY]

@@ -276,8 +276,8 @@ class TestDrain:
         bench.tell(CLIENT, m.DrainRuntime(5, RUNTIME))
         assert bench.take(CLIENT, m.Changed) == m.Changed(5, 1)
         assert bench.take(RUNTIME, m.SetDrain).drain
-        asked = {key for back in bench.take_all(RUNTIME) if isinstance(back, m.TakeBack) for key in back.attempts}
-        assert (task_id(2), 1) in asked
+        assert bench.take(RUNTIME, m.TakeBack).attempts == [(task_id(2), 1)]
+        assert bench.controller.state.counters["attempts.asked-back"] == 1
         bench.end(2, 1, AttemptEnd.RETURNED)
         bench.submit(3)
         bench.emptiness_check()
@@ -288,6 +288,18 @@ class TestDrain:
         assert not bench.take(RUNTIME, m.SetDrain).drain
         got = {task for each in bench.take_all(RUNTIME) for group in each.groups for task, _, _ in group.attempts}
         assert got == {task_id(2), task_id(3)}
+
+    def test_what_a_closed_runtime_has_not_begun_is_asked_back_while_nothing_is_given_out(self) -> None:
+        bench = Bench()
+        bench.join(slots=2)
+        bench.submit(1, 2)
+        bench.take_all(RUNTIME)
+        bench.start(1)
+        bench.controller.pause(True)
+        bench.controller.scheduler.set_aside(RUNTIME, "it fails", bench.now + 30.0)
+        bench.wait_beating(1.0, RUNTIME)
+        assert bench.take(RUNTIME, m.TakeBack).attempts == [(task_id(2), 1)]
+        bench.emptiness_check()
 
     def test_an_unknown_or_absent_runtime_is_refused_with_those_that_are_there(self) -> None:
         bench = Bench()

@@ -173,7 +173,7 @@ class TestWrongNumbersInReports:
         assert outcome.status == Status.SUCCEEDED and 0.0 <= outcome.ran <= 1e9 and math.isfinite(outcome.waited)
         row = bench.books.rows[task_id(1)]
         assert row.end is not None and math.isfinite(row.end.started)
-        _, starts, ends = bench.controller.scheduler.waiting(bench.controller.life.intern(options()), bench.now)
+        _, starts, ends = bench.controller.scheduler.waiting(bench.controller.life.intern(options()), bench.now, "")
         assert math.isfinite(starts.expectation) and math.isfinite(ends.expectation)
 
     @pytest.mark.parametrize("index", [1, -1, 99])

@@ -42,7 +42,7 @@ def check(scheduler: Scheduler, now: float, **meta: Any) -> None:
         assert is_sound(queue.waiting), queue
     kind = options(meta=dict(meta))
     for behind in (0, 7, 10**9):
-        _, starts, ends = scheduler.waiting(kind, now, behind)
+        _, starts, ends = scheduler.waiting(kind, now, "", behind)
         assert is_sound(starts), starts
         assert is_sound(ends), ends
 

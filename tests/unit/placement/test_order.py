@@ -95,6 +95,19 @@ def test_waiting_tasks_are_sorted_anew_when_their_run_times_become_known() -> No
     assert falls <= 2, "the shortest go first by then, but for those not looked at again yet"
 
 
+def test_what_nobody_knows_is_not_taken_to_be_done_in_no_time() -> None:
+    scheduler = with_runtimes(RuntimeInfo("a", slots=1))
+    short = options("m:short")
+    teach(scheduler, short, "a", 0.1, 50)
+    teach(scheduler, options("m:long"), "a", 10.0, 50)
+    (new,), (known,) = new_task_ids(1), new_task_ids(1)
+    scheduler.enqueue(new, options("m:new"), 0.0)
+    scheduler.enqueue(known, short, 0.0)
+    assert committed(scheduler, 0.0) == [("a", known)], (
+        "such tasks run about a second here, says what was seen of others"
+    )
+
+
 def test_a_removed_batch_leaves_nothing_behind() -> None:
     scheduler = with_runtimes()
     kind = options()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import pytest
 from placement_cases import committed, finish, options, teach, with_runtimes
 
 from headway_bus.ids import TaskId, new_task_ids
@@ -82,6 +83,25 @@ def test_a_draining_runtime_is_asked_for_all_that_has_not_started() -> None:
     assert world.scheduler.take_backs(0.3) == [(world.loaded, [world.waiting])]
     assert world.scheduler.take_backs(0.3) == []
     world.scheduler.validate()
+
+
+@pytest.mark.parametrize("name", ["headway_completion", "round_robin"])
+def test_a_machine_that_is_set_aside_gives_back_what_it_has_not_started(name: str) -> None:
+    world = stuck()
+    scheduler = world.scheduler
+    scheduler.use_strategy(name)
+    scheduler.set_aside(world.loaded, "it fails", 100.0)
+    assert scheduler.take_backs(0.3, paused=True) == [(world.loaded, [world.waiting])]
+    assert scheduler.returned(world.loaded, world.waiting, 0.4)
+    scheduler.enqueue(world.waiting, world.kind, 0.0)
+    finish(scheduler, world.other, world.third, 0.1, 0.4)
+    assert committed(scheduler, 0.4) == [(world.other, world.waiting)]
+
+
+def test_while_nothing_is_given_out_nothing_is_asked_back_for_another() -> None:
+    world = stuck()
+    assert world.scheduler.take_backs(30.0, paused=True) == []
+    assert world.scheduler.take_backs(30.0) == [(world.loaded, [world.waiting])]
 
 
 def test_a_lost_runtime_forgets_what_was_asked_back() -> None:

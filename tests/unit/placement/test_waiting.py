@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Iterator
 
 import pytest
 from placement_cases import committed, finish, options, teach, with_runtimes
 
 from headway_bus.ids import new_task_ids
 from headway_bus.records import Kind, Options, RuntimeInfo
+from headway_controller.placement.lanes import Tier
 
 
 def test_with_room_the_wait_is_the_way() -> None:
     scheduler = with_runtimes(RuntimeInfo("a", slots=1), round_trip=0.02)
     teach(scheduler, options(), "a", 1.0)
-    runtime, start, end = scheduler.waiting(options(), 0.0)
+    runtime, start, end = scheduler.waiting(options(), 0.0, "")
     assert runtime == "a"
     assert start.known
     assert start.expectation == pytest.approx(0.01)
@@ -26,7 +28,7 @@ def test_with_room_the_wait_is_the_way() -> None:
 
 def test_without_a_runtime_the_wait_is_unknown_and_says_why() -> None:
     scheduler = with_runtimes(RuntimeInfo("a", slots=1))
-    runtime, start, _ = scheduler.waiting(Options(Kind.MODEL, "llm"), 0.0)
+    runtime, start, _ = scheduler.waiting(Options(Kind.MODEL, "llm"), 0.0, "")
     assert runtime == ""
     assert not start.known
     assert "no runtime" in start.why
@@ -150,3 +152,37 @@ def test_what_was_said_of_waits_is_scored_and_comes_true_nine_times_in_ten() -> 
     assert 0.44 < scores["*"]["p50"] < 0.56
     assert abs(scores["*"]["bias"]) < 0.15 * scores["*"]["mean"]
     assert set(scores) == {"", "*", "call:module:function"}
+
+
+class Walked(list[Tier]):
+    """The tiers of a lane, and how often they were walked through."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[Tier]:
+        self.times += 1
+        return super().__iter__()
+
+
+def test_what_one_has_waiting_is_counted_once_however_many_others_wait() -> None:
+    scheduler = with_runtimes(RuntimeInfo("a", slots=1))
+    kind = options()
+    teach(scheduler, kind, "a", 1.0)
+    for number in range(50):
+        scheduler.enqueue_many(kind, new_task_ids(2), 0.0, f"client-{number}")
+    scheduler.enqueue_many(kind, new_task_ids(2), 0.0, "mine")
+    work = scheduler.catalogue.work_of(kind)
+    mine = scheduler.backlog.lane_of(work, scheduler.backlog.line_of(work, "mine"))
+    mine.top = walked = Walked(mine.top)
+    _, start, _ = scheduler.waiting(kind, 0.0, "mine")
+    assert start.expectation > 50.0 and walked.times <= 3
+
+
+def test_one_who_has_much_waiting_waits_longer_than_one_who_comes_anew() -> None:
+    scheduler = with_runtimes(RuntimeInfo("a", slots=1))
+    kind = options()
+    teach(scheduler, kind, "a", 1.0)
+    scheduler.enqueue_many(kind, new_task_ids(100), 0.0, "busy")
+    _, busy, _ = scheduler.waiting(kind, 0.0, "busy")
+    _, new, _ = scheduler.waiting(kind, 0.0, "new")
+    assert busy.expectation > 20 * new.expectation > 0.0

@@ -42,7 +42,7 @@ class Bench:
         tasks = new_task_ids(len(seconds))
         self.seconds.update(zip(tasks, seconds, strict=True))
         self._arrived.update(dict.fromkeys(tasks, self.now))
-        _, told = self.scheduler.start(options, self.now)
+        _, told = self.scheduler.start(options, self.now, "")
         if told.known:
             self.foretold[tasks[0]] = told.expectation
         self.scheduler.enqueue_many(options, tasks, self.now)
@@ -148,7 +148,7 @@ def test_time_lost_between_attempts_is_in_the_prediction() -> None:
     bench.submit(kind_of("a"), [0.02] * 200)
     bench.run()
     bench.submit(kind_of("a"), [0.02] * 200)
-    _, told = bench.scheduler.start(kind_of("a"), bench.now)
+    _, told = bench.scheduler.start(kind_of("a"), bench.now, "")
     assert told.expectation == pytest.approx(4.0, rel=0.15), "200 tasks × (20 + 20 ms) / 2 slots"
 
 
@@ -185,3 +185,19 @@ def test_turnaround_is_never_negative_or_infinite() -> None:
             book.on_ends(when, when, -1.0, 3, ran)
             book.on_ends(when, when, 0.0, 1, ran)
     assert all(0.0 <= each.seconds < 1e12 for each in book.turnarounds)
+
+
+def test_a_look_that_finds_nothing_new_is_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    scheduler = Scheduler()
+    scheduler.add_runtime(RuntimeInfo("r1", slots=1), 0.0)
+    kind = kind_of("a")
+    scheduler.catalogue.work_of(kind).prediction.observe_many("r1", [100.0] * 50)
+    scheduler.enqueue_many(kind, new_task_ids(2), 0.0)
+    scheduler.dispatch(0.0)
+    looks: list[float] = []
+    draw = scheduler.backlog.draw
+    monkeypatch.setattr(scheduler.backlog, "draw", lambda source: (looks.append(now), draw(source))[1])
+    for step in range(1_000):
+        now = 1.0 + step * 1e-3
+        scheduler.dispatch(now)
+    assert 150 <= len(looks) <= 201, "every 5 ms, though the one that waits is watched already"
