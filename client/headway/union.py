@@ -124,7 +124,10 @@ class Union:
         return await self._summary()
 
     async def parts(self) -> AsyncIterator[EdgeOutcome]:
-        """What the edges did, as they end, of every round; ends with the union. Those that were too late are not among them."""
+        """What the edges did, as they end, of every round; ends with the union. Those that were too late are not among them.
+
+        Of rounds that were over before, the last hundred.
+        """
         seen: set[str] = set()
         async with Subscription(self.task._connection, f"union.{self.id}") as news:
             over = False

@@ -19,6 +19,11 @@ MISSING = "missing"
 """The status of a member that had not ended when its round was over."""
 
 
+KEPT_ROUNDS, KEPT_CHARACTERS = 100, 250_000
+"""Rounds that are over and still told of, the last ones; and characters in the names of their edges together. All of it is stored
+at every step, and told in one answer: whole, it would grow with the square of the rounds, and outgrow a header."""
+
+
 class Member(msgspec.Struct, array_like=True):
     """One edge in a round."""
 
@@ -36,6 +41,10 @@ class Round(msgspec.Struct, array_like=True):
     merged: bytes
     seconds: float
 
+    @property
+    def characters(self) -> int:
+        return sum(map(len, self.succeeded)) + sum(map(len, self.missing))
+
 
 class Progress(msgspec.Struct, array_like=True):
     """Where a union is. ``round`` 0: its first has not begun."""
@@ -50,6 +59,14 @@ class Progress(msgspec.Struct, array_like=True):
     merged: bytes = b""  # the task whose result is the merged value so far
     fed: bytes = b""  # the task whose result the round was fed with
     rounds: list[Round] = []
+
+    def note(self, over: Round) -> None:
+        """Tell of that round, too; the oldest are forgotten where it becomes too much."""
+        self.rounds.append(over)
+        del self.rounds[:-KEPT_ROUNDS]
+        characters = sum(each.characters for each in self.rounds)
+        while characters > KEPT_CHARACTERS and len(self.rounds) > 1:
+            characters -= self.rounds.pop(0).characters
 
     def with_status(self, status: str) -> list[str]:
         """The edges whose member stands so."""

@@ -304,8 +304,7 @@ class Unions:
 
     def _note_round(self, progress: Progress, now: float) -> None:
         seconds = now + self._life.wall_offset - progress.opened
-        found = Round(progress.round, progress.succeeded, progress.missing, progress.merged, seconds)
-        progress.rounds.append(found)
+        progress.note(Round(progress.round, progress.succeeded, progress.missing, progress.merged, seconds))
 
     # ------------------------------------------------------------------------------------------- ends
 

@@ -26,13 +26,17 @@ def test_every_edge_answers_and_the_values_are_merged(bus: headway.Client) -> No
 
 
 def test_partial_results_come_while_others_still_run(bus: headway.Client, tmp_path: Path) -> None:
-    release = tmp_path / "go"
-    union = bus.options(edges="name in (e1, e3)").union(union_tasks.hold, str(release))
-    held = bus.options(runtime="e1").submit(union_tasks.own)  # behind the part on the same slot
+    union = bus.options(edges="name in (e1, e3)").union(union_tasks.hold, f"{tmp_path}/")
+    behind = bus.options(runtime="e1").submit(union_tasks.own)  # on the same slot
     assert set(union.state()["edges"]) == {"e1", "e3"}
-    release.touch()
-    assert {part.edge: part.value for part in union.parts()} == {"e1": "e1", "e3": "e3"}
-    assert held.result(60) == 1.0
+    parts = union.parts()
+    (tmp_path / "e1").touch()
+    first = next(parts)
+    assert (first.edge, first.value) == ("e1", "e1")
+    assert union.state()["edges"]["e3"][1] == "open"
+    assert behind.result(60) == 1.0
+    (tmp_path / "e3").touch()
+    assert [(part.edge, part.value) for part in parts] == [("e3", "e3")]
 
 
 def test_rounds_are_fed_and_the_asynchronous_face_has_the_same(plant: UnionPlant) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+
+from plain_peers import wait_until
 
 import headway
 
@@ -21,25 +20,12 @@ HERE = Path(__file__).parent
 EDGE = "UNION_EDGE"
 """The environment variable in which an edge finds its own name: its own data, for these tests."""
 
-Found = TypeVar("Found")
-
-
-def until(what: str, condition: Callable[[], Found], patience: float = PATIENCE) -> Found:
-    """Wait until the condition holds, and return what it returned."""
-    pause = threading.Event()
-    for _ in range(int(patience / 0.02)):
-        if found := condition():
-            return found
-        pause.wait(0.02)
-    raise AssertionError(f"within {patience:g} s it did not come true that {what}")
-
 
 class UnionPlant:
-    """A hub, and runtimes to be started, killed, suspended by name."""
+    """A hub, and runtimes to be started and killed by name."""
 
-    def __init__(self, folder: Path, path: Path = HERE) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.path = path
         self.url = f"ipc://{folder}/bus"
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HEADWAY_", "XDG_"))}
         self.environment = kept | {
@@ -71,7 +57,7 @@ class UnionPlant:
         """Start runtimes of these names with these labels, and wait until they serve."""
         for name in names:
             words = ["runtime", "--name", name, "--slots", "1", "--state", str(self.folder / "work")]
-            words += ["--path", str(self.path)]
+            words += ["--path", str(HERE)]
             for label, value in labels.items():
                 words += ["--label", f"{label}={value}"]
             self.edges[name] = self._run(name, *words, **{EDGE: name})
@@ -84,19 +70,12 @@ class UnionPlant:
                 states = {each.info.name: each.state for each in bus.runtimes()}
                 return all(states.get(name) == state for name in names)
 
-            until(f"{names} are {state}", is_so)
+            wait_until(is_so, PATIENCE)
 
     def kill(self, name: str) -> None:
         """kill -9, as a power cut does."""
         self.edges[name].kill()
         self.edges.pop(name).wait()
-
-    def cut(self, name: str) -> None:
-        """Nothing comes from it any more, and nothing reaches it, until ``mend``."""
-        self.edges[name].send_signal(signal.SIGSTOP)
-
-    def mend(self, name: str) -> None:
-        self.edges[name].send_signal(signal.SIGCONT)
 
     def cli(self, *words: str, code: int = 0) -> str:
         """A person's command; what it printed."""
@@ -121,7 +100,6 @@ class UnionPlant:
     def close(self) -> None:
         """End everything: the hub last, because a runtime that leaves waits until all that it says is settled."""
         for process in self.edges.values():
-            process.send_signal(signal.SIGCONT)
             process.terminate()
         for process in self.edges.values():
             self._end(process)

@@ -29,10 +29,11 @@ def fragile() -> float:
 
 
 def hold(release: str) -> str:
-    """Go on until the file is there."""
-    while not Path(release).exists():
+    """Go on until the file with this edge's name behind it is there."""
+    name = os.environ["UNION_EDGE"]
+    while not Path(release + name).exists():
         time.sleep(0.01)
-    return os.environ["UNION_EDGE"]
+    return name
 
 
 def total(values: Sequence[float]) -> float:

@@ -11,6 +11,7 @@ from headway_bus import messages as m
 from headway_bus import payloads
 from headway_bus.ids import TaskId, text_of
 from headway_bus.records import AttemptEnd, Code, Ended, ErrorInfo, Held, Part, Reason, Status, Union
+from headway_controller.unions.progress import KEPT_ROUNDS
 
 EDGES = ("east", "north", "south")
 
@@ -100,6 +101,21 @@ def test_a_round_is_fed_with_the_merged_value_of_the_one_before() -> None:
     assert union.answer("server", 9) == ([[2], [2], [2]],)
     status, result, _ = union.result()
     assert status == Status.SUCCEEDED and [each["succeeded"] for each in result["rounds"]] == [list(EDGES), list(EDGES)]
+
+
+def test_of_many_rounds_the_last_are_told_and_what_is_stored_does_not_grow() -> None:
+    union = UnionBench(merge="m:add", rounds=KEPT_ROUNDS + 20, feeds=True)
+    union.submit(0)
+    sizes = []
+    for _ in range(KEPT_ROUNDS + 20):
+        for edge in EDGES:
+            union.answer(edge, 1)
+        sizes.append(max(map(len, union.bench.books.saved.values())))
+        union.answer("server", 3)
+    status, result, _ = union.result()
+    assert status == Status.SUCCEEDED and result["round"] == KEPT_ROUNDS + 20
+    assert [each["round"] for each in result["rounds"]] == list(range(21, KEPT_ROUNDS + 21))
+    assert sizes[-1] < sizes[KEPT_ROUNDS] + 20, "the numbers of rounds have more digits"
 
 
 def test_an_associative_merge_takes_values_as_they_come() -> None:

@@ -21,7 +21,7 @@ from headway_controller.unions.decide import (
     decide,
     needed,
 )
-from headway_controller.unions.progress import MISSING, Member, Progress
+from headway_controller.unions.progress import KEPT_CHARACTERS, KEPT_ROUNDS, MISSING, Member, Progress, Round
 
 OPENED = 1_000.0
 STATUSES = {"s": str(Status.SUCCEEDED), "f": str(Status.FAILED), "c": str(Status.CANCELLED), "o": "", "m": MISSING}
@@ -125,3 +125,14 @@ def test_the_summary_says_how_every_edge_ended() -> None:
     summary = progress("sfo").summary()
     assert [status for _, status in summary["edges"].values()] == ["succeeded", "failed", "open"]
     assert summary["missing"] == ["e1", "e2"]
+
+
+@pytest.mark.parametrize(("edges", "length"), [(3, 5), (1_000, 9), (10_000, 200)])
+def test_rounds_that_are_over_are_told_of_as_far_as_an_answer_holds_them(edges: int, length: int) -> None:
+    state = progress("s")
+    names = [f"{number:0{length}}" for number in range(edges)]
+    for number in range(1, 301):
+        state.note(Round(number, names[1:], names[:1], b"", 1.0))
+    kept = [each.number for each in state.rounds]
+    assert kept == list(range(301 - len(kept), 301)), "the last ones"
+    assert len(kept) == max(1, min(KEPT_ROUNDS, KEPT_CHARACTERS // (edges * length)))
