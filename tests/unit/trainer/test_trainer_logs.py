@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,27 @@ def test_a_file_is_held_by_one_at_a_time(tmp_path: Path) -> None:
         raise AssertionError("held twice")
     with held(path, "busy"):
         assert is_running(path)
+
+
+def test_who_looks_whether_a_study_runs_stops_nobody_from_running_it(tmp_path: Path) -> None:
+    path = tmp_path / "study.jsonl"
+    made(path).close()
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            is_running(path)
+
+    lookers = [threading.Thread(target=look) for _ in range(2)]
+    for one in lookers:
+        one.start()
+    try:
+        for _ in range(300):
+            Study.load(path).close()
+    finally:
+        stop.set()
+        for one in lookers:
+            one.join()
 
 
 def test_what_was_found_elsewhere_is_written_down_once(tmp_path: Path) -> None:

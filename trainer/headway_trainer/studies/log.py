@@ -38,7 +38,7 @@ class StudyLog:
             self._stream: IO[bytes] = path.open("ab", buffering=0)
         except OSError as error:
             raise TrainerError(f"{path}: {error.strerror}") from None
-        if not _lock(self._stream.fileno()):
+        if not _lock(self._stream.fileno(), path):
             self._stream.close()
             raise StudyBusy(f"{path}: another program runs this study; `headway study cancel` stops it")
 
@@ -49,14 +49,24 @@ class StudyLog:
         self._stream.close()
 
 
-def _lock(descriptor: int) -> bool:
-    """Whether the lock was free. It goes with the descriptor, so a killed program leaves none behind."""
+def _lock(descriptor: int, path: Path, *, keep: bool = True) -> bool:
+    """Whether the lock was free. It goes with the descriptor, so a killed program leaves none behind.
+
+    A lock can only be tried by taking it. So that nobody who wants to run a study is refused because somebody else looks
+    whether it runs, all take turns, by the lock of the folder, which is held for no longer than that.
+    """
     if sys.platform == "win32":
         return True
+    turn = os.open(path.parent, os.O_RDONLY)
     try:
+        fcntl.flock(turn, fcntl.LOCK_EX)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not keep:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
     except BlockingIOError:
         return False
+    finally:
+        os.close(turn)
     return True
 
 
@@ -64,7 +74,7 @@ def is_running(path: Path) -> bool:
     """Whether a program appends to this log now."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        return not _lock(descriptor)
+        return not _lock(descriptor, path, keep=False)
     finally:
         os.close(descriptor)
 
@@ -74,7 +84,7 @@ def held(path: Path, busy: str) -> Iterator[None]:
     """Whoever else wants to hold this file meanwhile is refused. Raises StudyBusy with ``busy`` if another program holds it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        if not _lock(descriptor):
+        if not _lock(descriptor, path):
             raise StudyBusy(busy)
         yield
     finally:
