@@ -49,7 +49,7 @@ __all__ = ["study", "train"]
 @click.option("--horizon", type=click.IntRange(1), help="Steps to forecast.  [default: 13]")
 @click.option("--trials", type=click.IntRange(0), help="Trials for each series and model.  [default: 100]")
 @click.option("--metric", metavar="NAME", help="What decides.  [default: mase]")
-@click.option("--season", type=click.IntRange(1), help="Steps in a season.  [default: 1, none]")
+@click.option("--season", metavar="STEPS", help="Steps in a season; 1: none.  [default: auto, by the dates' step]")
 @click.option("--folds", type=click.IntRange(1), help="Looks back that validate a model.  [default: 3]")
 @click.option("--engine", metavar="NAME", help="hyperopt, optuna, random or grid.  [default: hyperopt]")
 @click.option("--seed", type=click.IntRange(0), help="For the same trials again.  [default: 0]")
@@ -97,6 +97,8 @@ def _job(file: Path, settings: dict[str, Any]) -> Job:
         if settings:
             raise click.UsageError(f"--{next(iter(settings))}: it stands in {file}; a job file takes no options but -o")
         return Job.from_file(file)
+    if settings.get("season", "").isdecimal():
+        settings["season"] = int(settings["season"])
     for name in LISTS:
         if name in settings:
             settings[name] = [one.strip() for one in settings[name].split(",")]

@@ -142,6 +142,7 @@ def _job_of(config: Mapping[str, Any], path: str, columns: Columns, place: str) 
         columns,
         {config.get("model_name", ""): space},
         horizon=HORIZON,
+        season=1,
         trials=searcher.get("search_times", 100),
         metric=metrics.find_metric(criterion, f"{place}.criterion").name,
         metrics=("mse", "rmse"),

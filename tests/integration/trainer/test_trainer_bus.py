@@ -149,6 +149,25 @@ def test_both_granularities_and_a_half_done_folder_find_the_same(url: str, tmp_p
 
 
 @pytest.mark.parametrize("granularity", ["series", "trial"])
+def test_each_series_has_the_season_of_its_step(url: str, tmp_path: Path, granularity: str) -> None:
+    months = [f"m,{2015 + at // 12}-{at % 12 + 1:02d}-01,{10 + at / 9 + 5 * (at % 12 == 11)}" for at in range(60)]
+    days = [f"d,{datetime(2024, 1, 1) + timedelta(days=at)},{10 + at % 7}" for at in range(60)]
+    data = tmp_path / "data.csv"
+    data.write_text("\n".join(["what,ds,y", *months, *days]))
+
+    def found(**changes: Any) -> dict[str, Any]:
+        job = {"path": str(data), "group": ["what"], "time": "ds", "target": "y", "horizon": 6, "engine": "random"}
+        job |= {"models": ["SES", "LinearFit"], "trials": 4, "mode": "batch", "granularity": granularity, **changes}
+        return {row["label"]: row for row in on(url, lambda bus: headway_trainer.train(bus, job))["series"]}
+
+    guessed, yearly, none = found(), found(season=12), found(season=1)
+    assert (guessed["m"]["season"], guessed["d"]["season"]) == (12, 1)
+    assert guessed["m"] == yearly["m"] and guessed["d"] == none["d"]
+    [smooth] = [one for one in guessed["m"]["models"] if one["model"] == "SES"]
+    assert smooth["params"]["season"] == 12 and guessed["m"]["metrics"] != none["m"]["metrics"]
+
+
+@pytest.mark.parametrize("granularity", ["series", "trial"])
 def test_a_long_series_goes_to_a_runtime_once(
     url: str, tmp_path: Path, granularity: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,12 +13,12 @@ from headway_trainer import metrics
 from headway_trainer.errors import TrainerError, UnknownName
 from headway_trainer.models.parameters import Parameter, find_parameter
 from headway_trainer.models.registry import find_model
-from headway_trainer.series.record import Columns, Policies
+from headway_trainer.series.record import Columns, Policies, Series
 from headway_trainer.studies.engines import ENGINES
 from headway_trainer.studies.notation import parse_space
 from headway_trainer.studies.space import Choice, Dimension, Fixed, Normal, Range, Space
 from headway_trainer.studies.study import MODES
-from headway_trainer.validation import LEGACY, ROLLING
+from headway_trainer.validation import LEGACY, ROLLING, rolling_folds
 
 AUTO = "auto"
 AUTO_MODELS = ("Naive", "SES", "Theta", "LinearFit", "AdaptiveAverageN")
@@ -32,8 +32,8 @@ LEAKS = ("refuse", "warn")
 class Job:
     """A training job. ``models``: for each the space of its parameters; those left out have the model's own range.
 
-    ``trials`` are for each series and model; 0 takes the defaults. ``path`` is a csv, csv.gz or parquet file. ``export``:
-    whether the fitted models are kept in the report's folder.
+    ``trials`` are for each series and model; 0 takes the defaults. ``season``: "auto" is what :meth:`season_of` finds for each
+    series. ``path`` is a csv, csv.gz or parquet file. ``export``: whether the fitted models are kept in the report's folder.
     """
 
     path: str
@@ -43,7 +43,7 @@ class Job:
     trials: int = 100
     metric: str = "mase"
     metrics: tuple[str, ...] = ("mase", "smape", "rmse")
-    season: int = 1
+    season: int | str = AUTO
     folds: int = 3
     validation: str = ROLLING
     engine: str = "hyperopt"
@@ -58,8 +58,11 @@ class Job:
     def __post_init__(self) -> None:
         for name, least in (("horizon", 1), ("trials", 0), ("season", 1), ("folds", 1), ("seed", 0), ("parallel", 1)):
             value = getattr(self, name)
+            if name == "season" and value == AUTO:
+                continue
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise TrainerError(f"job.{name}: {value!r}; expected a whole number of at least {least}")
+                words = f", or {AUTO!r}" if name == "season" else ""
+                raise TrainerError(f"job.{name}: {value!r}; expected a whole number of at least {least}{words}")
         if not isinstance(self.export, bool):
             raise TrainerError(f"job.export: {self.export!r}; expected true or false")
         _one_of("engine", self.engine, ENGINES)
@@ -73,6 +76,17 @@ class Job:
             raise TrainerError("job.models: there is none")
         for name in self.spaces:
             find_model(name).check(f"job.models.{name}")
+
+    def season_of(self, series: Series) -> int:
+        """The job's season, or that of the series' step, if each look back learns from more than one of it.
+
+        It is 1, none, where the points have no step in common, and for the ``legacy`` validation, which knew of none.
+        """
+        if isinstance(self.season, int):
+            return self.season
+        found = series.step.season if series.step is not None and self.validation == ROLLING else 1
+        cuts = rolling_folds(len(series.values), self.horizon, self.folds)
+        return found if cuts and cuts[0][0] > found else 1
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -19,12 +19,12 @@ FORMAT = 1
 FAILED = "failed"
 
 
-def row(series: Series, models: list[dict[str, Any]], metric: str = "", failures: Sequence[str] = ()) -> dict[str, Any]:
-    """A series in the results. The best model comes first in ``models``; the forecast is its.
+def row(series: Series, models: list[dict[str, Any]], job: Job, failures: Sequence[str] = ()) -> dict[str, Any]:
+    """A series in the results. The best model comes first in ``models``; the forecast is its. ``job``: that of the series.
 
     ``failures``: a sentence for each model that gave nothing; the series has failed if no model gave anything.
     """
-    ordered = sorted(models, key=lambda model: _loss(model, metric))
+    ordered = sorted(models, key=lambda model: _loss(model, job.metric))
     best = ordered[0] if ordered else None
     times = series.future(len(best["forecast"])) if best else []
     return {
@@ -34,6 +34,7 @@ def row(series: Series, models: list[dict[str, Any]], metric: str = "", failures
         "status": FAILED if failures and not models else series.status,
         "reasons": [*series.reasons, *failures],
         "points": len(series.values),
+        "season": job.season if models else None,
         "first": _text(series.times[0]) if len(series.times) else None,
         "last": _text(series.times[-1]) if len(series.times) else None,
         "model": best["model"] if best else None,

@@ -84,12 +84,20 @@ class Training:
     series: int = 0
     ended: int = 0
     attached: dict[int, Bus] = field(default_factory=dict)
+    by_season: dict[int, Job] = field(default_factory=dict)
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SERIES_AT_ONCE))
 
     @cached_property
     def name(self) -> str:
         """The job on the bus under which all its tasks run."""
         return job_name(self.folder)
+
+    def job_of(self, series: Series) -> Job:
+        """The job with the season of this series."""
+        season = self.job.season_of(series)
+        if season not in self.by_season:
+            self.by_season[season] = replace(self.job, season=season)
+        return self.by_season[season]
 
     def count(self, trials: int) -> None:
         self.done += trials
@@ -241,7 +249,8 @@ def _whole_studies(job: Job, usable: list[Series]) -> frozenset[str]:
     if job.granularity != "auto" or not usable:
         return frozenset(job.models if job.granularity != "trial" else ())
     longest = max(usable, key=lambda one: len(one.values))
-    return frozenset(model for model in job.models if _seconds_of_trial(job, model, longest) < CHEAP)
+    own = replace(job, season=job.season_of(longest))
+    return frozenset(model for model in job.models if _seconds_of_trial(own, model, longest) < CHEAP)
 
 
 def _seconds_of_trial(job: Job, model: str, series: Series) -> float:
@@ -261,7 +270,7 @@ def _seconds_of_trial(job: Job, model: str, series: Series) -> float:
 async def _row(training: Training, number: int, series: Series) -> dict[str, Any]:
     """One series from its studies to its forecast. What goes wrong with it is its own status and stops no other."""
     if series.status == REFUSED:
-        return training.end(reports.row(series, []))
+        return training.end(reports.row(series, [], training.job))
     async with training.gate:
         models, failures = [], []
         short = series.status == SHORT
@@ -274,12 +283,12 @@ async def _row(training: Training, number: int, series: Series) -> dict[str, Any
             except TaskError as failed:
                 check_not_cancelled(training.folder)
                 failures.append(f"{model}: {last_line(str(failed))}")
-    return training.end(reports.row(series, models, training.job.metric, failures))
+    return training.end(reports.row(series, models, training.job_of(series), failures))
 
 
 async def _model(training: Training, number: int, model: str, series: Series) -> dict[str, Any]:
     trials = _studied(training.job, model)
-    params = _fixed(training.job, model)
+    params = _fixed(training.job_of(series), model)
     told_of: list[dict[str, Any]] = []
     if trials:
         study = await _study(training, number, model, series)
@@ -313,7 +322,7 @@ async def _forecast(
 ) -> dict[str, Any]:
     bus, values, features = await _carried(training, number, series)
     options = bus.options(job=training.name, name=f"forecast {series.label}", idempotent=True, meta={"model": model})
-    arguments = (wire_name(model), params, values, features, training.job.settings)
+    arguments = (wire_name(model), params, values, features, training.job_of(series).settings)
     found: dict[str, Any] = await value_of(await options.submit(f"{HOME}:run_forecast", *arguments))
     found["model"] = model
     state = found.pop("state", None)
@@ -328,7 +337,7 @@ async def _forecast(
 
 
 async def _study(training: Training, number: int, model: str, series: Series) -> Study:
-    job = training.job
+    job = training.job_of(series)
     path = training.folder / STUDIES / f"{number:05d}-{model.replace(':', '.')}.jsonl" if training.folder else None
     resumed = path is not None and path.exists() and path.stat().st_size > 0
     if resumed and path is not None:
@@ -351,9 +360,10 @@ async def _study(training: Training, number: int, model: str, series: Series) ->
 async def _by_trials(training: Training, study: Study, number: int, model: str, series: Series) -> None:
     bus, values, features = await _carried(training, number, series)
     options = bus.options(job=training.name, name=f"{model} {series.label}", max_losses=1, meta={"model": model})
+    settings = training.job_of(series).settings
 
     async def run(trial: Trial) -> Told:
-        arguments = (wire_name(model), trial.values, values, features, training.job.settings)
+        arguments = (wire_name(model), trial.values, values, features, settings)
         own = options.options(key=key_of(study, trial))
         return told(await value_of(await own.submit(f"{HOME}:run_trial", *arguments)))
 
@@ -367,7 +377,7 @@ async def _as_a_whole(training: Training, study: Study, number: int, model: str,
     name = f"{model} {series.label}"
     bus, values, features = await _carried(training, number, series)
     options = bus.options(job=training.name, name=name, idempotent=True, meta={"model": model})
-    arguments = (wire_name(model), study.state(), values, features, training.job.settings)
+    arguments = (wire_name(model), study.state(), values, features, training.job_of(series).settings)
     # Named, so that a trainer that comes back finds the task that its predecessor has submitted.
     own = options.options(key=f"{study.id}/{finished(study)}")
     try:

@@ -14,7 +14,8 @@ from headway_trainer.errors import TrainerError
 
 Moments = NDArray[np.datetime64]
 SECONDS = {"s": 1, "min": 60, "h": 3600, "D": 86_400, "W": 604_800}
-MONTHS = {"M": 1, "Q": 3, "Y": 12}
+YEAR = 12
+MONTHS = {"M": 1, "Q": 3, "Y": YEAR}
 SHORTEST_MONTH = 28 * SECONDS["D"]
 
 US_DATES = "%m/%d/%Y"
@@ -52,6 +53,18 @@ class Step:
         clock = last.astype("datetime64[s]") - last.astype("datetime64[D]").astype("datetime64[s]")
         moments: Moments = (months.astype("datetime64[D]") + days).astype("datetime64[s]") + clock
         return moments
+
+    @property
+    def season(self) -> int:
+        """Steps in the season that such a series is looked at for: the year of months and quarters, the day of hours, else 1.
+
+        These are the seasons of the M4 competition: S. Makridakis et al., "The M4 Competition", IJF 36 (2020).
+        """
+        if self.months:
+            return YEAR // self.months if not YEAR % self.months else 1
+        return (
+            SECONDS["D"] // self.seconds if not self.seconds % SECONDS["h"] and not SECONDS["D"] % self.seconds else 1
+        )
 
     def position(self, times: Moments) -> NDArray[np.int64] | None:
         """How many steps each moment is after the first; None if one lies between two steps."""
