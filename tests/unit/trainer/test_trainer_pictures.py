@@ -29,7 +29,7 @@ def made(count: int) -> tuple[list[Series], dict[str, Any]]:
         found = run_forecast("Naive", {}, y, None, JOB.settings)
         found["trials"] = [{"number": at, "status": "done", "loss": 5.0 - at, "reason": ""} for at in range(4)]
         series.append(one)
-        rows.append(row(one, [found], "mase"))
+        rows.append(row(one, [found], JOB))
     return series, results(JOB, rows, ["a warning & more"])
 
 

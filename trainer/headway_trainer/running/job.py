@@ -89,11 +89,16 @@ class Job:
         return found if cuts and cuts[0][0] > found else 1
 
     @property
+    def _known_season(self) -> int:
+        """As long as it is not known of which series it is, there is none."""
+        return self.season if isinstance(self.season, int) else 1
+
+    @property
     def settings(self) -> dict[str, Any]:
         """What a trial on a runtime needs to know."""
         names = tuple(dict.fromkeys((self.metric, *self.metrics)))
         own = {"metric": self.metric, "metrics": names, "horizon": self.horizon, "folds": self.folds}
-        return own | {"season": self.season, "validation": self.validation, "export": self.export}
+        return own | {"season": self._known_season, "validation": self.validation, "export": self.export}
 
     @cached_property
     def spaces(self) -> dict[str, Space]:
@@ -115,7 +120,7 @@ class Job:
 
     def _own_range(self, parameter: Parameter) -> Dimension:
         if parameter.name == "season":
-            return Fixed(self.season)
+            return Fixed(self._known_season)
         if parameter.search is None or not self.trials:
             return Fixed(parameter.default)
         return Range(*parameter.search, whole=parameter.kind == "int")
