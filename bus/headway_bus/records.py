@@ -331,6 +331,7 @@ class TaskInfo(Record, frozen=True):
     story: list[Transition] = []
     client: str = ""
     result_size: int = -1
+    start_runtime: str = ""  # of one that waits: where it is predicted to start
 
 
 class JobInfo(Record, frozen=True):

@@ -201,7 +201,9 @@ class Task:
         """Where it will run, and when it starts and ends by what is known now."""
         info = await self.info(timeout)
         unknown = Estimate(0.0, 0.0, known=False, why=f"the task is {info.status}")
-        return Prediction(info.runtime, info.start_estimate or unknown, info.end_estimate or unknown)
+        return Prediction(
+            info.start_runtime or info.runtime, info.start_estimate or unknown, info.end_estimate or unknown
+        )
 
     async def explain(self, timeout: float | None = 30.0) -> dict[str, Any]:
         """Why it is where it is: candidates, their estimates, what was chosen; for one that waits, what it lacks."""

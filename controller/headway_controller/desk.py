@@ -337,6 +337,7 @@ class Desk:
             info = with_estimates(core, [info_of_task(task, core.life.wall_offset)], self._shell.now())[0]
             if info.start_estimate is not None and info.end_estimate is not None:
                 story |= {"starts": of_estimate(info.start_estimate), "ends": of_estimate(info.end_estimate)}
+                story["runtime"] = info.start_runtime
             if core.is_paused:
                 story["lacks"] = ["an operator has paused the giving out of work", *story.get("lacks", [])]
         return Explained(ask.request, story), []

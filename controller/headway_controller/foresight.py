@@ -27,7 +27,8 @@ def with_estimates(core: Controller, infos: Sequence[TaskInfo], now: float) -> l
         if estimates is None:
             made.append(info)
         else:
-            made.append(msgspec.structs.replace(info, start_estimate=estimates[0], end_estimate=estimates[1]))
+            runtime, start, end = estimates
+            made.append(msgspec.structs.replace(info, start_estimate=start, end_estimate=end, start_runtime=runtime))
     return made
 
 
@@ -56,13 +57,15 @@ def _kind(task: Task) -> tuple[int, str]:
     return id(task.options), owner_of(task.client)
 
 
-def _estimates(core: Controller, task: Task, after: int, now: float) -> tuple[Estimate, Estimate] | None:
+def _estimates(core: Controller, task: Task, after: int, now: float) -> tuple[str, Estimate, Estimate] | None:
+    """Where it will start, if it waits; and when it starts and ends."""
     state = task.state
     if isinstance(state, Queued):
-        _, starts, ends = core.scheduler.waiting(task.options, now, owner_of(task.client), -(after + 1), state.since)
-        return starts, ends
+        place = -(after + 1)
+        runtime, starts, ends = core.scheduler.waiting(task.options, now, owner_of(task.client), place, state.since)
+        return core.scheduler.planned_on(task.id) or runtime, starts, ends
     if isinstance(state, Assigned | Running):
         started = Estimate(0.0, 0.0)
         remaining = core.scheduler.remaining(state.runtime, task.id, now)
-        return (started, remaining) if remaining is not None else None
+        return ("", started, remaining) if remaining is not None else None
     return None

@@ -10,7 +10,7 @@ from headway_bus.logs import get_logger
 from headway_controller.core import Controller
 from headway_controller.edges import EDGES_STATE, pack_edges
 from headway_controller.estimates import LearnedPredictor
-from headway_controller.placement import Scheduler, Waits
+from headway_controller.placement import Scheduler, Turnarounds, Waits
 from headway_controller.store import SaveState
 from headway_controller.store.protocol import Store
 
@@ -22,7 +22,11 @@ log = get_logger("headway.controller")
 
 def pack_learned(scheduler: Scheduler) -> SaveState:
     """What the next controller shall know of run times and waits."""
-    learned = {"predictor": scheduler.predictor.to_state(), "waits": scheduler.waits.to_state()}
+    learned = {
+        "predictor": scheduler.predictor.to_state(),
+        "waits": scheduler.waits.to_state(),
+        "turnarounds": scheduler.turnarounds.to_state(),
+    }
     return SaveState(LEARNED_STATE, msgpack.packb(learned))
 
 
@@ -33,9 +37,10 @@ def load_scheduler(store: Store, fifo_queues: Sequence[str]) -> Scheduler:
         try:
             learned = msgpack.unpackb(saved, strict_map_key=False)
             scheduler = Scheduler(LearnedPredictor.from_state(learned["predictor"]), fifo_queues)
-            scheduler.take_up(Waits.from_state(learned["waits"]))
+            turnarounds = Turnarounds.from_state(learned.get("turnarounds", {}))
+            scheduler.take_up(Waits.from_state(learned["waits"]), turnarounds)
             return scheduler
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             # Estimates are worth less than tasks: begin to learn anew rather than refuse to start.
             log.warning("what had been learned cannot be read; learning starts anew", reason=repr(error))
     return Scheduler(None, fifo_queues)

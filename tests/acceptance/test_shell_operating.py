@@ -32,6 +32,14 @@ def test_drain_and_resume(bus: Shell) -> None:
     assert "no-such-runtime" in unknown.err
 
 
+def test_switch(bus: Shell) -> None:
+    for what, name in (("strategy", "headway_completion"), ("predictor", "learned")):
+        assert bus.ok("switch", what, name, "--json").json == {what: name}
+        unknown = bus("switch", what, "no-such-one")
+        assert unknown.status == 2, "what is wrong is the command line"
+        assert f"no {what} 'no-such-one'" in unknown.err and name in unknown.err
+
+
 def test_queues_scores_and_estimates(bus: Shell) -> None:
     for _ in range(5):
         bus.ok("submit", "work:add", "1", "--wait")

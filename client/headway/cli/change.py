@@ -10,6 +10,7 @@ import click
 from headway.cli.failures import DONE, FAILED
 from headway.cli.options import epilog, json_option, on_bus
 from headway.cli.output import note, print_json
+from headway_bus.errors import Refused
 
 if TYPE_CHECKING:
     from headway import Client
@@ -106,7 +107,12 @@ def switch(bus: Client, what: str, name: str, table: Path | None, as_json: bool)
     """
     if table is not None and what == "strategy":
         raise click.UsageError("--table belongs to the predictor lookup_table")
-    bus.control(what, name=name, table=str(table.absolute()) if table is not None else "")
+    try:
+        bus.control(what, name=name, table=str(table.absolute()) if table is not None else "")
+    except Refused as refused:
+        if refused.code != "invalid":
+            raise
+        raise click.BadParameter(str(refused), param_hint="NAME") from None
     if as_json:
         print_json({what: name})
     else:

@@ -131,6 +131,7 @@ def task_data(info: TaskInfo, now: float) -> dict[str, Any]:
         **_moment_data("started", info.started),
         **_moment_data("ended", info.ended),
         "start_estimate": estimate_data(info.start_estimate, now),
+        "start_runtime": info.start_runtime or None,
         "end_estimate": estimate_data(info.end_estimate, now),
         "progress": list(info.progress) or None,
         "error": plain(info.error),

@@ -12,6 +12,9 @@ QUIET = 0.35
 """The standard deviation of log time up to which fifty observations are enough (5 %)."""
 LIMIT = math.log(1000.0)
 
+REMEMBERED = 10_000
+"""Runtimes; of more, the one that came first is forgotten: where names are made up for each start, there is no end of them."""
+
 
 class Speeds:
     """1.0 is the speed of a runtime that declares nothing and behaves as the average."""
@@ -27,6 +30,10 @@ class Speeds:
         """What the runtime says of itself: where learning starts. A changed declaration starts anew."""
         log = math.log(speed) if math.isfinite(speed) and speed > 0.0 else 0.0
         log = min(max(log, -LIMIT), LIMIT)
+        if runtime not in self._logs and len(self._logs) >= REMEMBERED:
+            first = next(iter(self._logs))
+            for table in (self._logs, self._counts, self._declared):
+                table.pop(first, None)
         if self._declared.get(runtime) != log:
             self._declared[runtime] = self._logs[runtime] = log
             self._counts[runtime] = 0.0

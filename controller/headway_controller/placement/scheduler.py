@@ -27,6 +27,7 @@ from headway_controller.placement.forecast import Expectation
 from headway_controller.placement.lanes import Lane
 from headway_controller.placement.outlook import Outlook
 from headway_controller.placement.strategies import Placement
+from headway_controller.placement.turnaround import Turnarounds
 from headway_controller.placement.waits import Waits
 from headway_controller.placement.work import Batch, Work
 
@@ -76,6 +77,7 @@ class Scheduler:
         self.backlog = Backlog(self.catalogue, self.binder)
         self.dispatcher = Dispatcher(self.fleet, self.backlog, self.binder)
         self.waits = Waits()
+        self.turnarounds = Turnarounds()
         self._counters: dict[str, int] = {"asked_back": 0, "adopted": 0, "unknown": 0}
         self._outlook = Outlook(self.fleet, self.backlog.lanes, self.waits)
         self._sequence = 0
@@ -94,16 +96,20 @@ class Scheduler:
         refused = {"refused_meta": learned.refused_meta, "refused_durations": learned.refused_durations}
         return {"committed": self.dispatcher.committed, **self._counters, **refused}
 
-    def take_up(self, waits: Waits) -> None:
-        """Go on with calibration and scores that were kept."""
+    def take_up(self, waits: Waits, turnarounds: Turnarounds) -> None:
+        """Go on with what an earlier controller kept; before the first runtime is added."""
         self.waits = self._outlook.waits = waits
+        self.turnarounds = turnarounds
 
     # ------------------------------------------------------------------------------------------ runtimes
 
     def add_runtime(self, info: RuntimeInfo, now: float, round_trip: float = 0.0) -> None:
         """A runtime is there, or said again what it offers (what is booked there stays)."""
         self.predictor.speeds.declare(info.name, info.speed)
-        self.fleet.add(info, now, bounded_delay(round_trip))
+        is_new = info.name not in self.fleet.books
+        book = self.fleet.add(info, now, bounded_delay(round_trip))
+        if is_new:
+            book.turnarounds = self.turnarounds.take_up(info.name)
         if self.catalogue.learn_patterns(info):
             self.backlog.sort_anew()
 
@@ -413,10 +419,14 @@ class Scheduler:
         runtime, start, end = self.waiting(options, now, owner)
         story.update(strategy=self.binder.name, predictor=self.switch.name, runtime=runtime)
         story.update(starts=explanation.of_estimate(start), ends=explanation.of_estimate(end))
-        planned = self.binder.plans.where.get(task) if task is not None else None
-        if planned is not None:
-            story.update(state="planned", runtime=planned.name)
+        if task is not None and (planned := self.planned_on(task)):
+            story.update(state="planned", runtime=planned)
         return story
+
+    def planned_on(self, task: TaskId) -> str:
+        """The runtime for which a strategy that binds early has planned a waiting task; ``""``: none."""
+        book = self.binder.plans.where.get(task)
+        return book.name if book is not None else ""
 
     def notices(self) -> list[Notice]:
         """What an operator should see since the last call."""

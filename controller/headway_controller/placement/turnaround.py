@@ -8,6 +8,7 @@ accounting: while every slot is taken, slots × time passed is what was run, and
 from __future__ import annotations
 
 import math
+from typing import Any
 
 FADING = 0.99
 """What an attempt's weight is multiplied by with each later one: about the last hundred count."""
@@ -17,6 +18,8 @@ LEAP = 10.0
 LEAST_LEAP = 0.1
 """One account may show at most so many times what was known, or so many seconds an attempt: a machine that was suspended for
 an hour has not become slow."""
+REMEMBERED = 10_000
+"""Runtimes; of more, the one that came first is forgotten."""
 GRACE = 0.005
 """Seconds after an end within which a slot that is filled again counts as never free: the rest of the turn."""
 
@@ -56,3 +59,49 @@ class Turnaround:
                 self.seconds = max(self._idle / self._count, 0.0)
         self._mark, self._ages = when, ages
         self.refilled_by = now + GRACE
+
+    def to_state(self) -> list[float]:
+        return [self.seconds, self._idle, self._count]
+
+    @classmethod
+    def from_state(cls, state: list[float]) -> Turnaround:
+        """Raises TypeError or ValueError when the state is not one of :meth:`to_state`."""
+        made = cls()
+        made.seconds, made._idle, made._count = map(float, state)
+        if not all(map(math.isfinite, (made.seconds, made._idle, made._count))) or min(made.seconds, made._count) < 0.0:
+            raise ValueError(f"a turnaround of {state}; expected seconds, idle seconds, and a count")
+        return made
+
+
+class Turnarounds:
+    """Those of every runtime that was here: one that comes back is what it was. A pair for each, see :class:`Book`."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Turnaround, Turnaround]] = {}
+
+    def take_up(self, runtime: str) -> tuple[Turnaround, Turnaround]:
+        """The pair of a runtime that comes, or comes back."""
+        pair = self._known.get(runtime)
+        if pair is None:
+            if len(self._known) >= REMEMBERED:
+                del self._known[next(iter(self._known))]
+            pair = self._known[runtime] = (Turnaround(), Turnaround())
+        for each in pair:
+            each.break_off()
+        return pair
+
+    def to_state(self) -> dict[str, Any]:
+        return {
+            name: [each.to_state() for each in pair]
+            for name, pair in self._known.items()
+            if any(each.seconds for each in pair)
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Turnarounds:
+        """Raises TypeError, ValueError or AttributeError when the state is not one of :meth:`to_state`."""
+        made = cls()
+        for name, pair in state.items():
+            ahead, after = map(Turnaround.from_state, pair)
+            made._known[str(name)] = (ahead, after)
+        return made

@@ -356,6 +356,21 @@ def test_queues_estimates_and_explanations_are_answered(client: PlainClient, run
     assert denied(client, lambda request: m.AskExplain(request, new_task_ids(1)[0])).code == Code.NOT_FOUND
 
 
+def test_a_task_that_waits_says_where_it_will_start(client: PlainClient, runtime: PlainRuntime) -> None:
+    running, queued = client.submit(2)
+    runtime.take()
+    runtime.start(running)
+
+    def place_of(task: TaskId) -> tuple[str, str]:
+        info = client.ask(lambda request: m.AskTask(request, text_of(task)), m.TaskFound).task
+        return info.runtime, info.start_runtime
+
+    wait_until(lambda: place_of(running) == ("plain", ""))
+    assert place_of(queued) == ("", "plain")
+    story = client.ask(lambda request: m.AskExplain(request, queued), m.Explained).story
+    assert story["runtime"] == "plain"
+
+
 def test_an_estimate_is_that_of_whoever_asks(hub: Hub, client: PlainClient, runtime: PlainRuntime) -> None:
     for task in client.submit(5):
         runtime.take()

@@ -403,8 +403,12 @@ class FakeHub:
         options, _ = self.tasks[task]
         ended = task in self.outcomes
         status = self.outcomes[task][0].status if ended else Status.QUEUED
-        estimate = None if ended else Estimate(1.0, 0.5, 0.9, 2.0)
-        return TaskInfo(task, status, options, 1, 0.0, runtime="fake", start_estimate=estimate, end_estimate=estimate)
+        if ended:
+            return TaskInfo(task, status, options, 1, 0.0, runtime="fake")
+        estimate = Estimate(1.0, 0.5, 0.9, 2.0)
+        return TaskInfo(
+            task, status, options, 1, 0.0, start_estimate=estimate, end_estimate=estimate, start_runtime="fake"
+        )
 
     def _on_ask_task(self, route: bytes, message: m.AskTask, payload: list[bytes]) -> None:
         found = [task for task, (options, _) in self.tasks.items() if message.prefix in (options.key, text_of(task))]

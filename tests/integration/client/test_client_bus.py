@@ -435,7 +435,7 @@ class TestAsking:
                 assert task.first_estimate is not None
                 assert task.first_estimate.expectation == 0.5
                 prediction = await task.estimate()
-                assert prediction.starts.expectation == 1
+                assert prediction.starts.expectation == 1 and prediction.runtime == "fake"
                 assert await task.explain() == {"chosen": "fake"}
                 hub.release()
                 await task

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from headway_controller.estimates import LearnedPredictor
+from headway_controller.estimates.speeds import REMEMBERED, Speeds
 
 
 def test_numbers_in_meta_explain_the_times() -> None:
@@ -139,3 +140,11 @@ def test_words_that_are_names_do_not_fill_the_memory() -> None:
     for count in range(5000):
         predictor.observe("t", {"request": f"id-{count}"}, "w", 1.0)
     assert len(predictor.to_state()["models"]) < 100
+
+
+def test_runtimes_with_a_name_of_their_own_each_time_are_not_remembered_for_ever() -> None:
+    speeds = Speeds()
+    for number in range(REMEMBERED + 50):
+        speeds.declare(f"job-{number}", 2.0)
+    assert len(speeds.to_state()) == REMEMBERED
+    assert speeds.of("job-0") == 1.0 and speeds.of(f"job-{REMEMBERED + 49}") == pytest.approx(2.0)

@@ -13,7 +13,8 @@ import pytest
 
 from headway_bus.ids import TaskId, new_task_ids
 from headway_bus.records import Kind, Options, RuntimeInfo
-from headway_controller.placement import Scheduler
+from headway_controller.placement import Scheduler, Turnarounds
+from headway_controller.placement.turnaround import REMEMBERED
 
 REPORTS_EVERY = 0.002
 """Seconds; what ends within them is one report."""
@@ -201,3 +202,28 @@ def test_a_look_that_finds_nothing_new_is_a_look(monkeypatch: pytest.MonkeyPatch
         now = 1.0 + step * 1e-3
         scheduler.dispatch(now)
     assert 150 <= len(looks) <= 201, "every 5 ms, though the one that waits is watched already"
+
+
+def test_what_slots_lose_is_known_when_the_runtime_is_back_and_after_a_restart() -> None:
+    known = Turnarounds()
+    for _ in range(10):
+        pair = known.take_up("r1")
+        pair[0].on_ends(0.0, 0.0, True, 4.0, 8, 3.6, 0.0)
+        assert pair[1].seconds == 0.0
+        pair[0].on_ends(1.0, 1.0, True, 4.0, 8, 3.6, 0.0)
+        assert pair[0].seconds == pytest.approx(0.05), "the time that it was away is nobody's"
+    known.take_up("nothing learned")
+    state = known.to_state()
+    assert list(state) == ["r1"]
+    assert Turnarounds.from_state(state).take_up("r1")[0].seconds == pytest.approx(0.05)
+    for number in range(REMEMBERED):
+        known.take_up(f"job-{number}")
+    assert known.to_state() == {}, "of too many the oldest are forgotten"
+
+
+@pytest.mark.parametrize(
+    "pair", [[[math.nan, 0.0, 1.0], [0.0] * 3], [[-1.0, 0.0, 1.0], [0.0] * 3], [[0.0] * 3], 7, "x"]
+)
+def test_turnarounds_that_make_no_sense_are_refused(pair: object) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        Turnarounds.from_state({"r1": pair})
