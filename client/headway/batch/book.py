@@ -84,8 +84,12 @@ class Book:
     """Seconds that the rest is predicted to take."""
 
     by_task: dict[str, Entry] = field(default_factory=dict)
+    _perhaps_open: list[Entry] = field(default_factory=list)
     _begun: dict[str, tuple[float, str]] = field(default_factory=dict)
     """When and where tasks began whose submission has not been answered yet: word of that may come first."""
+
+    def __post_init__(self) -> None:
+        self._perhaps_open = list(self.entries.values())
 
     @classmethod
     def of(cls, batch: str, entries: Iterable[Entry], began: float) -> Book:
@@ -98,6 +102,13 @@ class Book:
     def open(self) -> list[Entry]:
         """Those whose end is awaited."""
         return [entry for entry in self.entries.values() if entry.is_open]
+
+    @property
+    def has_open(self) -> bool:
+        """Whether an end is awaited. Asked after every end, so it looks at each job once: none opens again."""
+        while self._perhaps_open and not self._perhaps_open[-1].is_open:
+            self._perhaps_open.pop()
+        return bool(self._perhaps_open)
 
     def on_submitted(self, entry: Entry, task: str) -> Entry | None:
         """The bus has accepted a job's task; returns the job if it has begun meanwhile."""

@@ -117,6 +117,9 @@ class Callbacks:
     def __init__(self, callbacks: Iterable[Callback]) -> None:
         self._callbacks = tuple(callbacks)
 
+    def __bool__(self) -> bool:
+        return bool(self._callbacks)
+
     def tell(self, event: str, *arguments: Any) -> None:
         for callback in self._callbacks:
             try:

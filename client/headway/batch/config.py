@@ -11,6 +11,7 @@ import re
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -281,10 +282,16 @@ _INSIDE: dict[tuple[type[Part], str], type[Part]] = {
 }
 
 
+@cache
+def _keys_of(record: type[Part]) -> list[str]:
+    """Kept, because msgspec evaluates all annotations anew for each of the thousands of jobs of a batch."""
+    tag = record.__struct_config__.tag_field
+    return [each.encode_name for each in msgspec.structs.fields(record)] + ([str(tag)] if tag else [])
+
+
 def unknown_keys(tree: Mapping[str, Any], record: type[Part], source: str, path: str = "") -> Iterator[str]:
     """A sentence for each key that no record has."""
-    known = [each.encode_name for each in msgspec.structs.fields(record)]
-    known += [str(record.__struct_config__.tag_field)] if record.__struct_config__.tag_field else []
+    known = _keys_of(record)
     for name, value in tree.items():
         where = f"{path}.{name}" if path else str(name)
         if name not in known:

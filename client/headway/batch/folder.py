@@ -46,6 +46,7 @@ class BatchFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._text = str(path)  # what is done for every job is done with text: a Path costs more than the file does
 
     @classmethod
     def of(cls, batches: Path, name: str) -> BatchFolder:
@@ -138,20 +139,20 @@ class BatchFolder:
     def write_record(self, record: JobRecord) -> None:
         """Keep how a job ended, and mark its state. Raises BatchError if the disk does not take it."""
         base = file_name(record.name)
-        write_whole(self.path / f"{base}.json", msgspec.json.encode(record))
+        write_whole(f"{self._text}/{base}.json", msgspec.json.encode(record))
         self._mark(base, record.status)
 
     def mark_running(self, name: str) -> None:
         """The job runs; said here where it cannot say it itself. Raises BatchError."""
         base = file_name(name)
         try:
-            _put(str(self.path / f"{base}.{State.RUNNING}"), b"")
+            _put(f"{self._text}/{base}.{State.RUNNING}", b"")
         except OSError as error:
             raise cannot_write(self.path, error) from None
 
     def clear_state(self, name: str) -> None:
         """The job is to run: forget how it was."""
-        base = str(self.path / file_name(name))
+        base = f"{self._text}/{file_name(name)}"
         try:
             for suffix in STATUS_SUFFIXES:
                 with suppress(FileNotFoundError):
@@ -161,12 +162,12 @@ class BatchFolder:
 
     def _mark(self, base: str, state: State) -> None:
         """The job's one status file: what says that it runs becomes what says how it ended."""
-        there, marked = self.path / f"{base}.{State.RUNNING}", self.path / f"{base}.{state}"
+        marked = f"{self._text}/{base}.{state}"
         try:
             try:
-                there.replace(marked)
+                os.replace(f"{self._text}/{base}.{State.RUNNING}", marked)  # noqa: PTH105
             except FileNotFoundError:
-                _put(str(marked), b"")
+                _put(marked, b"")
         except OSError as error:
             raise cannot_write(self.path, error) from None
 
@@ -182,22 +183,21 @@ class BatchFolder:
 
         ``origin``: what its assets' paths start from. ``known``: whether it may have run before and have left something.
         """
-        folder = self.job_path(str(job.name))
-        path = str(folder)
+        path = f"{self._text}/{file_name(str(job.name))}"
         try:
             if not _made(path):
-                _clean(folder)
+                _clean(Path(path))
             if known:
                 self.clear_state(str(job.name))
             _put(f"{path}/params.json", params)
             if job.assets:
-                _copy_assets(job.assets, origin, folder / RESOURCES)
+                _copy_assets(job.assets, origin, Path(path, RESOURCES))
             # Last: a folder with its script is a folder that is ready.
             _put(f"{path}/run.sh", script.encode("utf-8", "surrogateescape"), FOR_OWNER)
         except shutil.Error as error:
-            raise BatchError(f"{folder / RESOURCES}: cannot be filled: {error}") from None
+            raise BatchError(f"{path}/{RESOURCES}: cannot be filled: {error}") from None
         except OSError as error:
-            raise cannot_write(folder, error) from None
+            raise cannot_write(Path(path), error) from None
 
 
 def _made(path: str) -> bool:
@@ -251,14 +251,14 @@ def _read(path: Path, kind: Any) -> Any:
         return None
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path | str, data: bytes) -> None:
     """Write a file so that a reader sees the old one or the new one. Raises BatchError."""
-    beside = path.with_name(path.name + ".part")
+    beside = f"{path}.part"
     try:
-        _put(str(beside), data)
-        beside.replace(path)
+        _put(beside, data)
+        os.replace(beside, path)  # noqa: PTH105 (one for each job)
     except OSError as error:
-        raise cannot_write(path, error) from None
+        raise cannot_write(Path(path), error) from None
 
 
 def cannot_write(path: Path, error: OSError) -> BatchError:

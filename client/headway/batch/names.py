@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 
 MOST_BYTES = 150
 """Of 255 that file systems take: suffixes go behind it."""
@@ -23,6 +24,7 @@ _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f/\\]")
 _SUFFIX = re.compile(rf"\.(json|part|lock|{'|'.join(STATUS_SUFFIXES)})$", re.IGNORECASE)
 
 
+@lru_cache(maxsize=10_000)
 def file_name(name: str) -> str:
     """The name of the folder for this batch or job."""
     return name if _fits(name) else f"{_readable(name)}-{_hash(name)}"

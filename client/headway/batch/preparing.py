@@ -41,7 +41,7 @@ class Preparer:
         self._made.add(entry.name)
         path, loaded = self._folder.job_path(entry.name), self._loaded
         working = place(entry.job.working_dir, loaded.folder) if entry.job.working_dir else path
-        mark = path.with_name(f"{path.name}.{State.RUNNING}")
+        mark = f"{path}.{State.RUNNING}"
         script = run_script(entry.job, loaded.name, path, quote(str(working)), loaded.environments, self._portal, mark)
         interrupted = resumed and entry.before in (State.INIT, State.INTERRUPTED)
         if interrupted and self._folder.has_script(entry.name, script):

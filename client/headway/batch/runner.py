@@ -118,7 +118,7 @@ class Runner:
     async def _work(self, bus: Bus, helpers: list[asyncio.Task[None]]) -> None:
         submitting = asyncio.create_task(self._submit_all(bus))
         try:
-            while self.book.open:
+            while self.book.has_open:
                 await self._until_news([submitting, *helpers, *self._watched])
                 await self._take_ends(bus)
             await submitting
@@ -251,11 +251,15 @@ class Runner:
         self._tell_end(entry, is_break(outcome))
 
     def _tell_start(self, entry: Entry) -> None:
+        if not self._callbacks:
+            return
         self._callbacks.tell("on_job_start", self._loaded, entry.job, self._execution(entry))
 
     def _tell_end(self, entry: Entry, broke: bool) -> None:
         record = entry.record
         assert record is not None
+        if not self._callbacks:
+            return
         if broke:
             error = BatchError(f"{entry.name}: {record.message}")
             self._callbacks.tell("on_job_break", self._loaded, entry.job, error)

@@ -106,7 +106,7 @@ def run_loaded(
     folder.make()
     with _locked(folder) as descriptor:
         book = plan(loaded, folder, options.selection, time.time())
-        if not book.open:
+        if not book.has_open:
             folder.write_config(loaded.config)
             return _nothing_to_do(loaded, book, callbacks, folder)
         return _run_locked(loaded, options, folder, book, Callbacks(callbacks), refresh, descriptor)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 from headway.batch.config import Job
 
@@ -29,7 +29,7 @@ def run_script(
     working: str,
     environments: Mapping[str, str],
     portal: tuple[str, str] = ("", ""),
-    mark: Path | None = None,
+    mark: str | None = None,
 ) -> str:
     """The text of ``run.sh``.
 
@@ -40,8 +40,8 @@ def run_script(
         **environments,
         "HYPERCTL_JOB_NAME": str(job.name),
         "HYPERCTL_BATCH_NAME": batch,
-        "HYPERCTL_JOB_DATA_DIR": str(folder),
-        "HEADWAY_PARAMS_FILE": str(folder / "params.json"),
+        "HYPERCTL_JOB_DATA_DIR": f"{folder}",
+        "HEADWAY_PARAMS_FILE": f"{folder}/params.json",
     }
     for name, value in zip(("HYPERCTL_SERVER_PORTAL", "HYPERCTL_SERVER_TOKEN"), portal, strict=True):
         if value:
@@ -51,8 +51,8 @@ def run_script(
         'export TMP="${TMPDIR:-/tmp}"',
         *(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
         f"export HYPERCTL_JOB_WORKING_DIR={working}",
-        *([f": >{shlex.quote(str(mark))}"] if mark is not None else []),
-        f"exec >{shlex.quote(str(folder / 'stdout'))} 2>{shlex.quote(str(folder / 'stderr'))}",
+        *([f": >{shlex.quote(mark)}"] if mark is not None else []),
+        f"exec >{shlex.quote(f'{folder}/stdout')} 2>{shlex.quote(f'{folder}/stderr')}",
         f"cd -- {working} || exit {NOT_ENTERED}",
         str(job.command),
     ]

@@ -52,6 +52,7 @@ def test_the_book_of_a_run() -> None:
     entries = [entry("a"), entry("b"), entry("s", Choice.SKIP, State.SUCCEED), entry("l", Choice.LEAVE, State.FAILED)]
     book = Book.of("batch", entries, 100.0)
     assert [each.name for each in book.open] == ["a", "b"]
+    assert book.has_open
     assert book.on_submitted(entries[0], "task-a") is None
     assert book.on_started("task-a", 101.0, "host") is entries[0]
     assert book.on_started("task-a", 101.0, "host") is None
@@ -64,6 +65,7 @@ def test_the_book_of_a_run() -> None:
         book.on_ended(each, record(State.SUCCEED))
     assert book.on_started("task-a", 104.0, "host") is None
     assert book.open == []
+    assert not book.has_open
     assert book.all_succeeded
     book.on_ended(entries[1], record(State.KILLED))
     assert book.counts()["killed"] == 1
