@@ -10,6 +10,7 @@ import re
 import tomllib
 from pathlib import Path
 
+from headway_broker.connections import UNHEARD_MESSAGES
 from headway_broker.limits import BURST_SECONDS, Limits
 from headway_broker.permissions import ALLOWED, ASK_BROKER, MAY_PUBLISH, ROLES, TO_BROKER
 from headway_bus.codec import MAX_HEADER_BYTES
@@ -56,6 +57,8 @@ def limits() -> str:
         ("peers connected", "broker.max_peers", broker["max_peers"], "rejected.limit"),
         ("connections with one client's key", "fixed", fixed.per_key, "rejected.limit"),
         ("seconds of a handshake", "broker.handshake_timeout", broker["handshake_timeout"], ""),
+        ("connections on which nobody has said hello", "broker.max_half_open", broker["max_half_open"], "cut.half-open"),
+        ("bytes that come without a message's end", "fixed", f"{UNHEARD_MESSAGES} × `bus.max_message`", "cut.endless"),
         ("answers to strangers in a second", "fixed", fixed.strangers_per_second, "strangers.unanswered"),
         ("topics of a peer", "broker.max_topics", broker["max_topics"], "rejected.limit"),
         ("messages that wait for a peer", "broker.high_water_mark", broker["high_water_mark"], "refused.full"),
@@ -75,7 +78,8 @@ def limits() -> str:
     lines = ["| What | Setting | Default | Counter |", "|---|---|---|---|"]
     for what, setting, value, counter in rows:
         shown = f"`{setting}`" if "." in setting else setting
-        lines.append(f"| {what} | {shown} | {value:,} | {f'`{counter}`' if counter else ''} |")
+        default = value if isinstance(value, str) else f"{value:,}"
+        lines.append(f"| {what} | {shown} | {default} | {f'`{counter}`' if counter else ''} |")
     return "\n".join(lines)
 
 

@@ -21,6 +21,9 @@ class Limits(NamedTuple):
     strangers_per_second: int = 1_000
     """Messages of peers that have not said hello that are answered; those beyond it are counted only."""
 
+    max_half_open: int = 4_096
+    """Connections on which nobody has said hello."""
+
     per_key: int = 1_000
     """Connections of one client's key at the same time."""
 

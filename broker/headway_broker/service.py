@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import zmq
 
 from headway_broker.authentication import POLL, Door
+from headway_broker.connections import Connections
 from headway_broker.core import Broker, Deliver
 from headway_broker.limits import Limits, allow_descriptors
+from headway_broker.watch import Watch
 from headway_bus.codec import Decoder, encode
 from headway_bus.config import Broker as BrokerSettings
 from headway_bus.config import Settings
 from headway_bus.endpoint import Endpoint, Frame
 from headway_bus.errors import BusError, ConfigError
-from headway_bus.keyring import Keyring
+from headway_bus.keyring import Authorized, Keyring
 from headway_bus.keys import is_local
 from headway_bus.link import BROKER, Listener, LocalLink
 from headway_bus.logs import get_logger
@@ -29,6 +31,9 @@ SEND_HIGH_WATER = 20_000
 """Messages that may wait for one peer. The hand-overs keep far fewer on their way; what is beyond is refused, not dropped."""
 
 LOCAL_ROUTE = b"\xff"
+
+LAST_WORDS = 0.5
+"""Seconds in which a revoked peer may still hear why, before its connection is cut."""
 
 log = get_logger("headway.broker")
 
@@ -88,9 +93,10 @@ class BrokerService:
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._looker: asyncio.TimerHandle | None = None
         self._endpoint: Endpoint | None = None
+        self._watch: Watch | None = None
         self._local: dict[bytes, LocalLink] = {}
         self._ticker: asyncio.TimerHandle | None = None
-        self._ticked = time.monotonic()
+        self._ticked = self._listened = time.monotonic()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> BrokerService:
@@ -102,14 +108,17 @@ class BrokerService:
             max_message=bus.max_message,
             max_peers=own.max_peers,
             high_water_mark=own.high_water_mark,
-            limits=Limits(own.messages_per_second, own.bytes_per_second, own.max_topics),
+            limits=Limits(
+                own.messages_per_second, own.bytes_per_second, own.max_topics, max_half_open=own.max_half_open
+            ),
             keyring=find_keys(own, own.bind or bus.url),
             handshake_timeout=own.handshake_timeout,
         )
 
     def start(self) -> None:
         """Bind. Raises BusError when the address cannot be had, with who is to blame as far as it can be known."""
-        allow_descriptors(self.core.max_peers)
+        most_half_open = self.core.limits.max_half_open
+        allow_descriptors(self.core.max_peers + most_half_open)
         socket: zmq.Socket[bytes] = self._make_context().socket(zmq.ROUTER)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.ROUTER_MANDATORY, 1)  # a delivery to nobody, or to a full queue, is an error and not a drop
@@ -120,15 +129,19 @@ class BrokerService:
         socket.set(zmq.HANDSHAKE_IVL, round(self._handshake_timeout * 1000))
         if self._door is not None:
             self._door.prepare(socket)
+        peers = self.core.state.by_route
+        self._watch = Watch(Connections(most_half_open), peers, self.core.state.counters)
+        self._watch.start(socket)
         try:
             socket.bind(self.bind)
         except zmq.ZMQError as error:
+            self._watch.close()
             socket.close(linger=0)
             raise BusError(
                 f"cannot bind {self.bind!r}: {error.strerror or error}; is a bus running there already?"
             ) from None
         self.url = socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
-        self._endpoint = Endpoint(socket, self._on_raw, head=3, with_keys=self._door is not None)
+        self._endpoint = Endpoint(socket, self._on_raw, head=3, with_keys=self._door is not None, known=peers)
         self._tick()
         self._look()
         log.info("broker serves", url=self.url)
@@ -150,6 +163,9 @@ class BrokerService:
         for timer in (self._ticker, self._looker):
             if timer is not None:
                 timer.cancel()
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
         if self._endpoint is not None:
             self._endpoint.close(linger=200)
             self._endpoint = None
@@ -175,8 +191,20 @@ class BrokerService:
         if self._looker is not None:
             self._looker.cancel()
         if self._door.look() or self.core.authorized is None:
-            self._perform(self.core.on_authorized(self._door.authorized, time.monotonic()))
+            self._on_authorized(self._door.authorized)
         self._looker = asyncio.get_running_loop().call_later(POLL, self._look)
+
+    def _on_authorized(self, authorized: Mapping[str, Authorized]) -> None:
+        before = {route: peer.key for route, peer in self.core.state.by_route.items()}
+        self._perform(self.core.on_authorized(authorized, time.monotonic()))
+        routes = [route for route, key in before.items() if key and key not in authorized]
+        if routes:
+            # What it sends would still have to be taken in, and what it has not ended sending would lie in memory.
+            asyncio.get_running_loop().call_later(LAST_WORDS, self._cut, routes)
+
+    def _cut(self, routes: list[bytes]) -> None:
+        if self._watch is not None:
+            self._watch.cut(self._watch.connections.of(routes), "revoked")
 
     def _on_identified(self, raw: list[list[Any]], door: Door, keys: list[str]) -> None:
         now = time.monotonic()
@@ -199,11 +227,16 @@ class BrokerService:
             log.exception("a message could not be handled", route=frames[0].hex())
 
     def _on_raw(self, raw: list[list[Any]]) -> None:
-        if self._door is not None:
-            assert self._endpoint is not None and self._endpoint.keys is not None
-            self._on_identified(raw, self._door, self._endpoint.keys)
-            return
+        endpoint = self._endpoint
+        assert endpoint is not None
         now = time.monotonic()
+        if endpoint.strangers and self._watch is not None:
+            self._watch.on_spoken(endpoint.strangers, now)
+            endpoint.strangers.clear()
+        if self._door is not None:
+            assert endpoint.keys is not None
+            self._on_identified(raw, self._door, endpoint.keys)
+            return
         for frames in raw:
             if frames[0][:1] == LOCAL_ROUTE:
                 self._refuse_route(frames[0])
@@ -247,10 +280,16 @@ class BrokerService:
             link.deliver(delivery.source, delivery.header, list(delivery.frames))
 
     def _tick(self) -> None:
+        assert self._watch is not None
         now = time.monotonic()
         interval = self.core.heartbeat / 2
         if now - self._ticked > self.core.heartbeat:
             self.core.on_stood_still(now)
+            self._watch.connections.forget_silence()
         self._ticked = now
         self._perform(self.core.on_tick(now))
+        self._watch.look_for_strangers(self._handshake_timeout)
+        if now - self._listened >= self.core.heartbeat:
+            self._listened = now
+            self._watch.look_for_endless(self.core.max_message)
         self._ticker = asyncio.get_running_loop().call_later(interval, self._tick)

@@ -77,6 +77,7 @@ class Broker(Table, frozen=True):
     keys: str = ""
     require_keys: bool = False
     handshake_timeout: Annotated[float, Meta(ge=0.1, le=300.0)] = 10.0
+    max_half_open: Annotated[int, Meta(ge=10, le=1_000_000)] = 4_096
     messages_per_second: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 20_000
     bytes_per_second: Bytes = GIB
     max_topics: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import zmq
 from plain_peers import Hub, Peer
 from security_bus import enrol, handshake, hello_of, keyed_bus, show, until_known
 
@@ -339,17 +338,3 @@ def _is_closed(connection: sockets.socket) -> bool:
     except ConnectionError:
         pass
     return True
-
-
-def test_a_message_that_never_ends_does_not_stop_the_others(bus: Bus) -> None:
-    hub, keyring = bus
-    key, other = keyring.new("mallory", "client"), keyring.new("alice", "client")
-    until_known(hub, key, other)
-    with show(hub, key) as endless, show(hub, other) as peer:
-        endless.hello("client")
-        peer.hello("client")
-        for number in range(2_000):
-            endless.socket.send(b"x" * 100, zmq.SNDMORE)
-            if number % 100 == 0:
-                peer.say(BROKER, m.Ping(float(number)))
-                assert peer.next(m.Pong) == m.Pong(float(number))
