@@ -57,7 +57,10 @@ class Pair:
         self.url: str = self._pipe.recv()
         self.client = self._connect("client", "", client)
         self.controller = self._connect("controller", "controller", controller)
-        self.name = self._ask_name()
+        self.asker = self._ask_name()
+        """As whom the controller is told of the client: its name, and its namespaces after a NUL."""
+
+        self.name = self.asker.partition(b"\0")[0]
 
     def _connect(self, role: str, name: str, key: Key | None) -> zmq.Socket[bytes]:
         socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
@@ -77,7 +80,7 @@ class Pair:
             source, _, *_ = self.controller.recv_multipart()
             if source != BROKER:
                 break
-        self.controller.send_multipart([source, encode(m.JobPage(1, []))])
+        self.controller.send_multipart([source.partition(b"\0")[0], encode(m.JobPage(1, []))])
         while self.client.recv_multipart()[0] == BROKER:
             pass
         return source
@@ -88,7 +91,7 @@ class Pair:
         began = time.perf_counter()
         for _ in range(count):
             self.client.send_multipart([CONTROLLER, ask])
-            while self.controller.recv_multipart()[0] != self.name:
+            while self.controller.recv_multipart()[0] != self.asker:
                 pass  # others may speak to it, too
             self.controller.send_multipart([self.name, answer])
             while self.client.recv_multipart()[0] == BROKER:

@@ -17,18 +17,19 @@ def opened(count: int, limit: int = 10) -> Connections:
     return connections
 
 
+def test_who_opens_many_is_in_nobodys_way_but_its_own(self) -> None:
+    connections = opened(10)
+    connections.on_opened(10, 1.0, "192.0.2.1")
+    connections.on_opened(11, 1.0, "192.0.2.2")
+    assert connections.beyond() == [9, 8]
+
+
 class TestHalfOpen:
     def test_up_to_the_limit_all_may_stay(self) -> None:
         assert opened(10).beyond() == []
 
     def test_beyond_it_the_newest_go(self) -> None:
         assert opened(13).beyond() == [12, 11, 10]
-
-    def test_who_opens_many_is_in_nobodys_way_but_its_own(self) -> None:
-        connections = opened(10)
-        connections.on_opened(10, 1.0, "192.0.2.1")
-        connections.on_opened(11, 1.0, "192.0.2.2")
-        assert connections.beyond() == [9, 8]
 
     def test_of_those_who_have_as_many_the_newest_goes(self) -> None:
         connections = opened(0)
