@@ -17,7 +17,7 @@ def opened(count: int, limit: int = 10) -> Connections:
     return connections
 
 
-def test_who_opens_many_is_in_nobodys_way_but_its_own(self) -> None:
+def test_who_opens_many_is_in_nobodys_way_but_its_own() -> None:
     connections = opened(10)
     connections.on_opened(10, 1.0, "192.0.2.1")
     connections.on_opened(11, 1.0, "192.0.2.2")
