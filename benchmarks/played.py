@@ -1,8 +1,9 @@
 """Runtimes that are played: as many as wanted in one process, honest on the wire, with nothing behind them.
 
-``python -m benchmarks.played URL COUNT SLOTS PREFIX LOG``. Each has a connection of its own that comes back as a real
-one's does, registers with all it holds, beats, repeats its reports until they are settled. An attempt "runs" for the
-number of seconds in its task's ``meta``. What they are told and what they end is written to LOG, a line each:
+``python -m benchmarks.played URL COUNT SLOTS PREFIX LOG [HEARTBEAT]``; with a heartbeat (seconds) they are edge agents. Each
+has a connection of its own that comes back as a real one's does, registers with all it holds, beats, repeats its reports
+until they are settled. An attempt "runs" for the number of seconds in its task's ``meta``. What they are told and what they
+end is written to LOG, a line each:
 ``assign|end|register SECONDS RUNTIME COUNT``, in seconds of the machine's monotonic clock.
 """
 
@@ -15,6 +16,9 @@ import time
 from collections.abc import Sequence
 from typing import TextIO
 
+import zmq
+
+from headway_broker.limits import allow_descriptors
 from headway_bus import codec, loops
 from headway_bus.endpoint import Frame
 from headway_bus.handover import Outbox
@@ -37,17 +41,24 @@ from headway_bus.messages import (
 from headway_bus.records import AttemptEnd, Ended, Held, RuntimeInfo
 
 NIL = b"\xc0"
+SOCKETS = 20_000
+AT_ONCE = 20
+"""Runtimes that connect before the loop looks at what the first of them are told."""
 
 
 class PlayedRuntime:
     """One of them: a link and its books."""
 
-    def __init__(self, url: str, name: str, slots: float, log: TextIO) -> None:
-        self._info = RuntimeInfo(name, slots)
+    def __init__(self, url: str, name: str, slots: float, log: TextIO, heartbeat: float = 0.0) -> None:
+        self._info = RuntimeInfo(name, slots, labels={"played": name.partition("-")[0]}, edge=heartbeat > 0.0)
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._instance = os.urandom(8)
-        self._link = Link(url, "runtime", codec.for_runtime(), self, name=name, instance=self._instance)
+        self._heartbeat = heartbeat
+        role = "edge" if heartbeat else "runtime"
+        self._link = Link(url, role, codec.for_runtime(), self, name=name, instance=self._instance)
+        if heartbeat:
+            self._link.session.wish = heartbeat
         self._running: dict[AttemptKey, float] = {}
         self._outbox: Outbox[list[Ended]] = Outbox()
         self._ended: list[Ended] = []
@@ -105,7 +116,7 @@ class PlayedRuntime:
         held += [Held(each.task, each.attempt, "ended") for each in self._ended]
         self._note("register", len(held))
         self._seen.clear()
-        self._tell(Register(self._info, self._instance, held, self._assigned))
+        self._tell(Register(self._info, self._instance, held, self._assigned, heartbeat=self._heartbeat))
         self._outbox.renew()
         self._repeat()
 
@@ -155,14 +166,21 @@ class PlayedRuntime:
         self._loop.call_later(self._link.session.heartbeat, self._beat)
 
 
-async def play(url: str, count: int, slots: float, prefix: str, log: TextIO) -> None:
+async def play(url: str, count: int, slots: float, prefix: str, log: TextIO, heartbeat: float = 0.0) -> None:
     """Until the process is ended."""
-    runtimes = [PlayedRuntime(url, f"{prefix}-{number}", slots, log) for number in range(count)]
+    allow_descriptors(count)
+    zmq.Context.instance().set(zmq.MAX_SOCKETS, SOCKETS)
+    runtimes = []
+    for number in range(count):
+        runtimes.append(PlayedRuntime(url, f"{prefix}-{number}", slots, log, heartbeat))
+        if number % AT_ONCE == 0:
+            await asyncio.sleep(0.05)
     while runtimes:
         await asyncio.sleep(0.02)
         log.flush()
 
 
 if __name__ == "__main__":
-    with open(sys.argv[5], "a") as opened:  # noqa: PTH123
-        loops.run(play(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4], opened))
+    url, count, slots, prefix, path, *beats = sys.argv[1:]
+    with open(path, "a") as opened:  # noqa: PTH123
+        loops.run(play(url, int(count), float(slots), prefix, opened, float(beats[0]) if beats else 0.0))

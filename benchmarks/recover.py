@@ -83,8 +83,9 @@ class Hub:
     def start_controller(self) -> subprocess.Popen[bytes]:
         return self._start("headway_controller", "--bus", self.url, "--state", str(self.folder / "state"))
 
-    def play(self, count: int, slots: float, prefix: str) -> subprocess.Popen[bytes]:
-        return self._start("benchmarks.played", self.url, str(count), str(slots), prefix, str(self.folder / prefix))
+    def play(self, count: int, slots: float, prefix: str, *more: str) -> subprocess.Popen[bytes]:
+        where = str(self.folder / prefix)
+        return self._start("benchmarks.played", self.url, str(count), str(slots), prefix, where, *more)
 
     def lines(self, prefix: str, what: str, since: float = 0.0) -> list[Line]:
         """What these runtimes have noted of that kind from that time on."""
