@@ -16,7 +16,7 @@ from headway_bus.messages import Assign, AssignGroup, HeartbeatSeen, Message, Re
 from headway_bus.records import AttemptEnd, Blob, Ended, ErrorInfo, RuntimeInfo
 from headway_edge.bucket import Bucket
 from headway_edge.delivery import Delivery, LinkSettings
-from headway_edge.lease import Lease
+from headway_edge.lease import SHORT_HEARTBEATS, Lease
 from headway_edge.ledger import Ledger, StoredAttempt
 from headway_runtime.core import Core
 from headway_runtime.effects import Effect, Feed, Fetch, StartCommand, Upload
@@ -58,6 +58,8 @@ class EdgeCore(Core):
         self._ledger = ledger
         self._shelved: list[Attempt] = []
         self._resumed: list[Effect] = []
+        self._registered_at: float | None = None
+        """When the register message left that was answered last."""
 
     # -------------------------------------------------------------------------------------- after a restart
 
@@ -102,9 +104,10 @@ class EdgeCore(Core):
         # One that left after now left before the machine was started anew: by another clock.
         if isinstance(message, HeartbeatSeen) and message.sent <= now:
             self.lease.heard(message.sent)
-        return super().on_message(message, frames, now)
+        return [*self._ask_if_unsure(now), *super().on_message(message, frames, now)]
 
     def on_registered(self, message: Registered, now: float) -> list[Effect]:
+        self._registered_at = self.presence.asked_since
         # That the controller answered says nothing of the lease: it may be an earlier register message that it has read.
         effects = super().on_registered(message, now)
         self._unshelve()
@@ -188,8 +191,19 @@ class EdgeCore(Core):
 
     # -------------------------------------------------------------------------------------- reports and time
 
+    def _ask_if_unsure(self, now: float) -> list[Effect]:
+        """A link that seems to be up proves nothing: this process may have stood still, or all that comes may be late. If the
+        controller has answered nothing for as long as a lease, what is here may be others' by now: the agent says what it
+        holds, and begins nothing beyond its leases before that is answered."""
+        if not self._may_begin_all():
+            return []
+        answered = [at for at in (self._registered_at, self.lease.since) if at is not None]
+        if answered and now - max(answered) < SHORT_HEARTBEATS * self.presence.heartbeat:
+            return []
+        return self._register(now)
+
     def flush(self, now: float) -> list[Effect]:
-        effects = super().flush(now)
+        effects = [*self._ask_if_unsure(now), *super().flush(now)]
         if not self.is_registered:
             self.reporter.store(now)  # there is nobody to tell; the disk must have it all the same
         return effects

@@ -10,14 +10,14 @@ from collections import Counter
 from functools import partial
 from multiprocessing import Pool
 
-from .mutations import FAULTS, MUTATIONS
+from .mutations import EDGES, FAULTS, MUTATIONS
 from .world import BrokenPromise, World
 
 
 def run_one(seed: int, mutation: str = "", edges: int = 0) -> tuple[int, str, Counter[str]]:
     """The world of a seed: what is broken in it (empty: nothing), and its totals."""
     world = (
-        World(seed, refine=MUTATIONS[mutation], faults=FAULTS.get(mutation, ()))
+        World(seed, refine=MUTATIONS[mutation], faults=FAULTS.get(mutation, ()), edges=EDGES.get(mutation, 0))
         if mutation
         else World(seed, edges=edges)
     )

@@ -61,6 +61,8 @@ class EdgePart(RuntimePart):
         self.core.restore(self.now())
         self.core.presence.wishes = True
         self.core.lease.since = since_restart(self._heard, self._here(), self.now())
+        # After a power cut it goes by a clock that may have been set; then it cannot know.
+        world.ledger.edges[self.name] = self._heard is None or self._heard.boot == self._here().boot
         world.refine(self.core)
         self.wire = Wire(
             world.network, self.process, world.broker, self, "edge", self.name, world.token(), self.now, world.random

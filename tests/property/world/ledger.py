@@ -65,6 +65,12 @@ class Ledger:
     idempotent: set[TaskId] = field(default_factory=set)
     """A second copy of these may run beside the first."""
 
+    resumable: set[TaskId] = field(default_factory=set)
+    """An edge that was started anew begins these again, under the same number."""
+
+    edges: dict[str, bool] = field(default_factory=dict)
+    """Those with a spool, and whether one knows, in its present life, how long it was cut off: its clock may be wrong."""
+
     told: dict[TaskId, End] = field(default_factory=dict)
     memory_lost: bool = False
     """A store in memory has gone with its controller."""
@@ -85,7 +91,7 @@ class Ledger:
         self._numbers += 1
         execution = Execution(self._numbers, task, attempt, runtime, life, now)
         for earlier in self.executions[task]:
-            same = (earlier.attempt, earlier.runtime, earlier.life) == (attempt, runtime, life)
+            same = (earlier.attempt, earlier.runtime) == (attempt, runtime) and self._is_noted(earlier, execution)
             was_forgotten = (runtime, task, attempt) in self._forgotten
             if same and not was_forgotten and not self.memory_lost:
                 self.broken.append(f"{execution} began, and so did {earlier} before: one attempt runs once")
@@ -95,6 +101,7 @@ class Ledger:
             old, new = (execution, earlier) if attempt < earlier.attempt else (earlier, execution)
             if task not in self.idempotent and not self._is_given_up(old, new):
                 self.broken.append(f"{execution} began at {now:.3f} while {earlier} still ran, which nobody gave up")
+        self._judge_lease(execution, now)
         self.executions[task].append(execution)
         self.counters["executions"] += 1
         return execution
@@ -106,6 +113,27 @@ class Ledger:
 
     def over(self, execution: Execution, now: float) -> None:
         execution.end = now
+
+    def _is_noted(self, earlier: Execution, execution: Execution) -> bool:
+        """Whether the runtime knows that the attempt was begun before: within one life, or by its spool. A controller that had
+        not stored the task was none to know, and its successor counts attempts from one."""
+        if earlier.life == execution.life:
+            return True
+        if execution.runtime not in self.edges or execution.task in self.resumable:
+            return False
+        return not any(earlier.begin <= start <= execution.begin for start, _ in self._controllers)
+
+    def _judge_lease(self, execution: Execution, now: float) -> None:
+        """What the controller has given to others, an edge that knows the time does not begin any more (I3)."""
+        task, since = execution.task, self._assigned_at(execution)
+        if not self.edges.get(execution.runtime) or task in self.idempotent or self.memory_lost:
+            return
+        if any(since < start <= now for start, _ in self._controllers):
+            return  # what an earlier controller had not stored yet, the next one does not know to be leased
+        for (other, attempt, target), when in self._assigned.items():
+            if other == task and attempt > execution.attempt and when < now:
+                text = f"{execution} began at {now:.3f}, and attempt {attempt} was given to {target} at {when:.3f}"
+                self.broken.append(f"{text}: the lease was over")
 
     def _is_given_up(self, old: Execution, new: Execution) -> bool:
         """Whether a controller had reason to take the old execution for lost when it assigned the new one."""
@@ -151,6 +179,8 @@ class Ledger:
                 for task, attempt, _ in group.attempts:
                     if group.options.idempotent:
                         self.idempotent.add(task)
+                    if group.options.resumable:
+                        self.resumable.add(task)
                     self._assigned.setdefault((task, attempt, target), now)
         elif isinstance(message, Registered):
             self._forgotten |= {(target, task, attempt) for task, attempt in message.forget}

@@ -17,6 +17,8 @@ from headway_bus.handover import Batch, Outbox
 from headway_bus.records import Ended
 from headway_controller.core import Controller
 from headway_controller.state import Ended as EndedState
+from headway_edge.core import EdgeCore
+from headway_edge.lease import Lease
 from headway_runtime.core import Core as RuntimeCore
 
 Mutation = Callable[[Any], None]
@@ -35,6 +37,15 @@ class NeverRemembers(OrderedDict[Any, Any]):
     """Takes everything and keeps nothing."""
 
     def __setitem__(self, key: Any, value: Any) -> None: ...
+
+
+class Boundless(Lease):
+    """A lease without an end."""
+
+    __slots__ = ()
+
+    def may_begin(self, offline: float, heartbeat: float, now: float) -> bool:
+        return True
 
 
 class WaitsOnce(ClientCore):
@@ -222,6 +233,30 @@ def cancel_with_the_client(core: Any) -> None:
         core.audience.on_gone = jealous  # type: ignore[method-assign]
 
 
+def forget_what_was_begun(core: Any) -> None:
+    """I3: an edge does not write down what it begins, and begins it again when it is started anew."""
+    if isinstance(core, EdgeCore):
+        core._ledger.note_start = lambda key: None  # type: ignore[method-assign]
+
+
+def begin_beyond_the_lease(core: Any) -> None:
+    """I3: an edge that is cut off begins whatever it has, for however long."""
+    if isinstance(core, EdgeCore):
+        core.lease.__class__ = Boundless
+
+
+def begin_before_the_answer(core: Any) -> None:
+    """I3: an edge that is back begins what it has before the controller has said what it no longer wants."""
+    if isinstance(core, EdgeCore):
+        core._may_begin_all = lambda: core.is_registered  # type: ignore[method-assign]
+
+
+def keep_no_reports(core: Any) -> None:
+    """I6: an edge that is started anew does not tell what its spool holds."""
+    if isinstance(core, EdgeCore):
+        core.reporter.entries.clear()
+
+
 MUTATIONS: dict[str, Mutation] = {
     each.__name__: each
     for each in (
@@ -243,8 +278,20 @@ MUTATIONS: dict[str, Mutation] = {
         submit_once,
         wait_once,
         cancel_with_the_client,
+        forget_what_was_begun,
+        begin_beyond_the_lease,
+        begin_before_the_answer,
+        keep_no_reports,
     )
 }
+
+EDGES: dict[str, int] = {
+    "forget_what_was_begun": 2,
+    "begin_beyond_the_lease": 2,
+    "begin_before_the_answer": 2,
+    "keep_no_reports": 2,
+}
+"""Defects of edges need worlds that have some."""
 
 FAULTS: dict[str, tuple[str, ...]] = {
     "ignore_digests": ("cut connection", "partition", "full queues", "slow network"),

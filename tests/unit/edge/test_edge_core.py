@@ -276,3 +276,30 @@ def test_the_answer_to_an_earlier_register_message_does_not_lengthen_the_lease()
     assert agent.core.presence.asked_since == agent.now
     agent.hear(m.Registered(b"controller"))
     assert agent.core.lease.since == heard
+
+
+def test_who_stood_still_asks_before_beginning_what_may_be_others_by_now() -> None:
+    agent = Agent()
+    agent.connect()
+    agent.took_place(to_do.Tell)
+    agent.now += 60.0  # a closed lid; then all that came meanwhile is read, and the link seems to be up
+    agent.assign(1)
+    registers = [each for each in agent.took_place(to_do.Tell) if isinstance(each.message, m.Register)]  # type: ignore[attr-defined]
+    assert len(registers) == 1 and agent.begun() == []
+    agent.hear(m.Registered(b"controller"))
+    agent._batch -= 1
+    agent.assign(1)  # the controller still wants it, and says so again
+    assert agent.begun() == [1]
+
+
+def test_who_is_answered_in_time_does_not_ask() -> None:
+    agent = Agent()
+    agent.connect()
+    agent.took_place(to_do.Tell)
+    for number in range(1, 20):
+        agent.wait(2.0)
+        agent.hear(m.HeartbeatSeen(agent.now - 0.5))
+        agent.assign(number)
+        agent.begun()
+        agent.finish(number)
+    assert not [each for each in agent.took_place(to_do.Tell) if isinstance(each.message, m.Register)]  # type: ignore[attr-defined]
