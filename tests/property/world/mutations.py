@@ -240,15 +240,10 @@ def forget_what_was_begun(core: Any) -> None:
 
 
 def begin_beyond_the_lease(core: Any) -> None:
-    """I3: an edge that is cut off begins whatever it has, for however long."""
+    """I3: an edge begins whatever it has, for however long it has heard nothing."""
     if isinstance(core, EdgeCore):
         core.lease.__class__ = Boundless
-
-
-def begin_before_the_answer(core: Any) -> None:
-    """I3: an edge that is back begins what it has before the controller has said what it no longer wants."""
-    if isinstance(core, EdgeCore):
-        core._may_begin_all = lambda: core.is_registered  # type: ignore[method-assign]
+        core._ask_if_unsure = lambda now: []  # type: ignore[method-assign]
 
 
 def keep_no_reports(core: Any) -> None:
@@ -280,7 +275,6 @@ MUTATIONS: dict[str, Mutation] = {
         cancel_with_the_client,
         forget_what_was_begun,
         begin_beyond_the_lease,
-        begin_before_the_answer,
         keep_no_reports,
     )
 }
@@ -288,7 +282,6 @@ MUTATIONS: dict[str, Mutation] = {
 EDGES: dict[str, int] = {
     "forget_what_was_begun": 2,
     "begin_beyond_the_lease": 2,
-    "begin_before_the_answer": 2,
     "keep_no_reports": 2,
 }
 """Defects of edges need worlds that have some."""
@@ -300,5 +293,8 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "give_out_at_once_after_a_restart": ("kill controller", "slow network", "cut connection", "suspend runtime"),
     "run_repeated_assignments": ("suspend broker", "suspend controller", "cut connection"),
     "ignore_the_fence": ("suspend runtime", "partition"),
+    "forget_what_was_begun": ("kill runtime",),
+    "begin_beyond_the_lease": ("suspend runtime", "partition"),
+    "keep_no_reports": ("kill runtime", "partition"),
 }
 """What brings a defect to light sooner than everything at once does."""
