@@ -46,6 +46,9 @@ def test_h_a2_what_is_generated_can_be_run(shell: Shell) -> None:
     assert [list(each["params"].values()) for each in batch["jobs"]] == [[0.1, 3], [0.1, 5], [0.2, 3], [0.2, 5]]
     assert hyperctl(shell, "generate", "--template", "./job-template.yml", "--output", "./batch.json").status == 1
     assert hyperctl(shell, "run", "--config", "./batch.json", "-debug").status == 0
+    for before, after in (("-debug", []), ("--log-level=error", []), (None, ["--log-level", "WARN"])):
+        words = [*filter(None, [before]), "batch", "list", *after]
+        assert (shell(*words).status, hyperctl(shell, *words).status) == (0, 0)
     for each in batch["jobs"]:
         assert json.loads(text_of(shell, each["name"], batch=batch["name"])) == each["params"]
 

@@ -9,12 +9,17 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
+from headway.cli.batch_options import is_log_level_typed, log_level, log_options
 from headway.cli.failures import DONE, FAILED, INTERRUPTED, USAGE, status_of, told
 from headway.cli.group import LazyGroup
 from headway.cli.options import Choice, bus_options
 from headway.cli.output import note
 from headway.cli.table import VERBS
 from headway_bus.errors import HeadwayError
+
+LEVEL_VARIABLE = "HEADWAY_LOGS_LEVEL"
+OF_BATCHES = frozenset({"run", "generate", "batch", "job"})
+"""Verbs that take the level from the command line themselves: their jobs are not to inherit it."""
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -34,6 +39,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
 )
 @bus_options
+@log_options
 @click.pass_context
 def headway(ctx: click.Context) -> None:
     """A message bus that says when each task will start, and loses none.
@@ -46,6 +52,8 @@ def headway(ctx: click.Context) -> None:
     verb = VERBS.get(ctx.invoked_subcommand or "")
     if verb is None or not verb.place:
         _hand_down(ctx.ensure_object(Choice))
+    if is_log_level_typed(ctx) and ctx.invoked_subcommand not in OF_BATCHES:
+        os.environ[LEVEL_VARIABLE] = log_level(ctx)
 
 
 def _hand_down(choice: Choice) -> None:

@@ -40,6 +40,10 @@ def log_options(function: Function) -> Function:
     )(function)
 
 
+def is_log_level_typed(ctx: click.Context) -> bool:
+    return KEPT in ctx.find_root().meta
+
+
 def log_level(ctx: click.Context) -> str:
     """The level that was typed, as headway's logs call it: "error", "warning", "info" or "debug"."""
     typed = str(ctx.find_root().meta.get(KEPT, "INFO")).lower()
