@@ -148,12 +148,18 @@ def bytes_received(number: int) -> int:
 
 def address_of(number: int) -> str:
     """The machine at the other end of a TCP connection; of IPv6 the network, for a machine has as many addresses as it likes."""
-    found: list[tuple[str, int]] = []
-    with contextlib.suppress(OSError):  # it has ended
-        _on(number, lambda socket: found.append(socket.getpeername()[:2]))
-    if not found:
+    try:
+        socket = sockets.socket(fileno=number)
+    except OSError:  # it has ended
         return ""
-    address = found[0][0].partition("%")[0]
+    try:
+        if socket.family not in (sockets.AF_INET, sockets.AF_INET6):
+            return ""
+        address = str(socket.getpeername()[0]).partition("%")[0]
+    except OSError:
+        return ""
+    finally:
+        socket.detach()
     if ":" not in address:
         return address
     parsed = ipaddress.IPv6Address(address)

@@ -14,7 +14,7 @@ from plain_peers import Hub, Peer, wait_until
 from security_bus import hello_of, keyed_bus, show, until_known
 
 from headway_broker.limits import Limits
-from headway_broker.watch import Watch, bytes_received
+from headway_broker.watch import Watch, address_of, bytes_received
 from headway_bus import messages as m
 from headway_bus.codec import encode
 from headway_bus.link import BROKER
@@ -159,6 +159,31 @@ def test_what_was_received_is_counted() -> None:
             assert bytes_received(receiver.fileno()) == 12_345
     with pytest.raises(OSError), Path(os.devnull).open() as nothing:
         bytes_received(nothing.fileno())
+
+
+def accepted(server: sockets.socket, client: sockets.socket) -> str:
+    """Where the server sees the client."""
+    with client, server:
+        connection, _ = server.accept()
+        with connection:
+            return address_of(connection.fileno())
+
+
+def test_a_connections_address_is_that_of_its_machine() -> None:
+    server = sockets.create_server(("127.0.0.1", 0))
+    assert accepted(server, sockets.create_connection(server.getsockname())) == "127.0.0.1"
+    ours, theirs = sockets.socketpair()
+    with ours, theirs:
+        assert address_of(ours.fileno()) == "", "a local one has none"
+    assert address_of(1_000_000) == "", "nor one that has ended"
+
+
+@pytest.mark.skipif(not sockets.has_dualstack_ipv6(), reason="there is no IPv6 here")
+def test_of_ipv6_it_is_the_network() -> None:
+    server = sockets.create_server(("", 0), family=sockets.AF_INET6, dualstack_ipv6=True)
+    port = server.getsockname()[1]
+    assert accepted(server.dup(), sockets.create_connection(("::1", port))) == "::/64"
+    assert accepted(server, sockets.create_connection(("127.0.0.1", port))) == "127.0.0.1"
 
 
 def test_a_revoked_peers_connection_is_ended(tmp_path: Path) -> None:
