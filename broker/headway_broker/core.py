@@ -150,6 +150,8 @@ class Broker:
         self.state.counters["refused.full"] += 1
         peer = self.state.by_route.get(delivery.route)
         sender = self.state.by_name.get(delivery.source.partition(b"\0")[0])
+        if peer is not None and isinstance(delivery.header, ControllerChanged):
+            peer.is_uninformed = True
         if peer is None or sender is None or not isinstance(delivery.header, bytes):
             return []
         return self._undeliverable(sender, peer.name, delivery.header, Code.OVERLOADED, "its queue is full")
@@ -243,7 +245,7 @@ class Broker:
             return self._reject(peer.route, Code.UNKNOWN_MESSAGE, str(error), request_of(header))
         match message:
             case Ping(sent):
-                return [Deliver(peer.route, BROKER, Pong(sent))]
+                return [Deliver(peer.route, BROKER, Pong(sent)), *self._inform(peer)]
             case Bye():
                 return self._remove(peer, "bye")
             case Subscribe(topics) if any(SEPARATOR in topic for topic in topics):
@@ -326,6 +328,14 @@ class Broker:
             Deliver(peer.route, BROKER, TopicsChanged(sorted(state.topics), [])),
         ]
         return out + [Deliver(each.route, BROKER, ControllerChanged(peer.instance)) for each in others]
+
+    def _inform(self, peer: Peer) -> list[Deliver]:
+        """Repeat who the controller is, if the peer took nothing when it was told: otherwise it waits for one for ever."""
+        if not peer.is_uninformed:
+            return []
+        peer.is_uninformed = False
+        controller = self.state.controller
+        return [Deliver(peer.route, BROKER, ControllerChanged(controller.instance if controller is not None else b""))]
 
     def _make_welcome(self, peer: Peer) -> Welcome:
         controller = self.state.controller.instance if self.state.controller is not None else b""

@@ -35,6 +35,9 @@ class Peer:
     heartbeat: float = 0.0
     """Seconds between its signs of life, where it asked for fewer; 0: as everybody's."""
 
+    is_uninformed: bool = False
+    """It could not be told which controller there is now."""
+
     allowance: Allowance = field(default_factory=lambda: allowance(0, 0, 0.0))
     topics: set[str] = field(default_factory=set)
 

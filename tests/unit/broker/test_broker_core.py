@@ -206,6 +206,15 @@ class TestRouting:
         assert hub.broker.on_full(Deliver(client, BROKER, m.Pong(1.0)), hub.now) == []
         assert hub.counters["refused.full"] == 1
 
+    def test_one_that_took_nothing_when_the_controller_came_is_told_again_when_it_speaks(self, hub: Hub) -> None:
+        client = hub.join("client", "me")
+        hub.join("controller", "controller")
+        (told,) = [each for each in hub.out if isinstance(each.header, m.ControllerChanged)]
+        hub.broker.on_full(told, hub.now)
+        for controllers in ([told.header], []):
+            answers = [each.header for each in hub.say(client, b"", m.Ping(1.0))]
+            assert answers == [m.Pong(1.0), *controllers]
+
     def test_one_that_cannot_be_reached_is_gone_and_the_controller_knows(self, hub: Hub) -> None:
         controller, client = hub.join("controller", "controller"), hub.join("client", "me")
         hub.out = hub.broker.on_unreachable(client, hub.now)
