@@ -43,21 +43,18 @@ def port(tmp_path: Path) -> Iterator[int]:
         free.bind(("127.0.0.1", 0))
         number: int = free.getsockname()[1]
     (tmp_path / "sshd_config").write_text(SETTINGS.format(port=number, folder=tmp_path))
-    server = subprocess.Popen(
-        [SSHD, "-D", "-e", "-f", str(tmp_path / "sshd_config")], stderr=subprocess.PIPE, text=True
-    )
-    assert server.stderr is not None
-    said = ""
-    for line in server.stderr:
-        said += line
-        if "listening" in line:
-            break
-    else:
-        server.wait()
-        pytest.skip(f"the OpenSSH server does not run for this user: {said.strip()}")
-    yield number
-    server.terminate()
-    server.communicate(timeout=30)
+    command = [SSHD, "-D", "-e", "-f", str(tmp_path / "sshd_config")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        said = ""
+        for line in server.stderr:
+            said += line
+            if "listening" in line:
+                break
+        else:
+            pytest.skip(f"the OpenSSH server does not run for this user: {said.strip()}")
+        yield number
+        server.terminate()
 
 
 def test_a_batch_through_openssh(shell: Shell, port: int, tmp_path: Path) -> None:
