@@ -61,6 +61,9 @@ class EdgeCore(Core):
         self._registered_at: float | None = None
         """When the register message left that was answered last."""
 
+        self._is_new = True
+        """Nothing was held before, and the controller was told so once: it can only be that message that it answers."""
+
     # -------------------------------------------------------------------------------------- after a restart
 
     def restore(self, now: float) -> None:
@@ -74,6 +77,7 @@ class EdgeCore(Core):
             self._restore(stored, now)
 
     def _restore(self, stored: StoredAttempt, now: float) -> None:
+        self._is_new = False
         key, options = stored.key, stored.options
         if stored.starts and not options.resumable and stored.outcome is None:
             # It is gone with the processes that were ended. The controller learns of it by its absence.
@@ -107,11 +111,19 @@ class EdgeCore(Core):
         return [*self._ask_if_unsure(now), *super().on_message(message, frames, now)]
 
     def on_registered(self, message: Registered, now: float) -> list[Effect]:
-        self._registered_at = self.presence.asked_since
-        # That the controller answered says nothing of the lease: it may be an earlier register message that it has read.
+        asked = self._registered_at = self.presence.asked_since
+        # That the controller answered says nothing of the lease: it may be an earlier register message that it has read. Only
+        # the first of all has none before it; without that, an agent that is cut off before its first heartbeat begins nothing.
+        if self._is_new and asked is not None:
+            self.lease.heard(asked)
+        self._is_new = False
         effects = super().on_registered(message, now)
         self._unshelve()
         return effects
+
+    def _register(self, now: float) -> list[Effect]:
+        self._is_new = self._is_new and self.presence.asked_since is None
+        return super()._register(now)
 
     def on_assign(self, assign: Assign, frames: Sequence[Frame], now: float) -> list[Effect]:
         if self.is_full:

@@ -287,7 +287,7 @@ EDGES: dict[str, int] = {
 """Defects of edges need worlds that have some."""
 
 FAULTS: dict[str, tuple[str, ...]] = {
-    "ignore_digests": ("cut connection", "partition", "full queues", "slow network"),
+    "ignore_digests": ("suspend broker", "slow network", "full queues"),
     "settle_beside_a_failed_write": ("disk full", "disk stalls", "suspend controller", "cut connection"),
     "requeue_on_a_cut": ("cut connection", "partition"),
     "give_out_at_once_after_a_restart": ("kill controller", "slow network", "cut connection", "suspend runtime"),

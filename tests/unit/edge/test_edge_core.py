@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from edge_world import AT_ONCE, MemoryLedger, task_id
 from msgspec.structs import replace
 
@@ -276,6 +277,32 @@ def test_the_answer_to_an_earlier_register_message_does_not_lengthen_the_lease()
     assert agent.core.presence.asked_since == agent.now
     agent.hear(m.Registered(b"controller"))
     assert agent.core.lease.since == heard
+
+
+def test_a_new_agent_that_is_cut_off_before_its_first_heartbeat_goes_on_with_what_it_was_given() -> None:
+    agent = Agent()
+    agent.do(agent.core.on_up(WELCOME, agent.now))
+    asked = agent.now
+    agent.now += 0.5
+    agent.hear(m.Registered(b"controller"))
+    assert agent.core.lease.since == asked
+    agent.assign(1, offline=60.0)
+    agent.cut()
+    assert agent.begun() == [1]
+
+
+@pytest.mark.parametrize("why", ["it has asked before", "it held something before"])
+def test_of_any_other_agent_an_answer_says_nothing_of_the_lease(why: str) -> None:
+    agent = Agent()
+    if why == "it held something before":
+        agent.connect()
+        agent.assign(1, offline=60.0)
+        agent = agent.restarted()
+    agent.do(agent.core.on_up(WELCOME, agent.now))
+    if why == "it has asked before":
+        agent.wait(50.0)  # and it asks once more
+    agent.hear(m.Registered(b"controller"))
+    assert agent.core.lease.since is None
 
 
 def test_who_stood_still_asks_before_beginning_what_may_be_others_by_now() -> None:
