@@ -100,6 +100,7 @@ def main() -> int:
             back = time.monotonic() - killed
         print(f"broker killed: all {agents:,} registered again after {back:.1f} s (wanted: 30)", flush=True)
         print(f"a client's round trips meanwhile, the broker's absence among them: {trips.describe()}", flush=True)
+        print(f"connections cut as half-open: {bus.counters()['broker'].get('cut.half-open', 0)}", flush=True)
         print(f"attempts lost: {bus.counters()['controller'].get('attempts.lost', 0)}", flush=True)
         chosen = groups[: max(1, UNION // IN_ONE_PROCESS)]
         began = time.monotonic()

@@ -31,6 +31,10 @@ CONTROLLER_RETRY = 0.5
 SILENT_HEARTBEATS = 3
 """Heartbeats without a word from the broker after which the connection is given up."""
 
+LONGEST_GREETING = 10.0
+"""Seconds at most for which the answer to a hello is awaited: the broker passes over hellos when too many come at once, and an
+edge's heartbeats are far apart."""
+
 FATAL = frozenset({Code.VERSION, Code.FORBIDDEN, Code.MALFORMED})
 """Refusals of a hello that a repetition cannot mend."""
 
@@ -119,6 +123,10 @@ class Session:
     def is_up(self) -> bool:
         return self.state == "up"
 
+    @property
+    def _greeting_patience(self) -> float:
+        return min(self.heartbeat * SILENT_HEARTBEATS, LONGEST_GREETING)
+
     def silence(self, now: float) -> float:
         """Seconds since the broker was last heard; 0 while there is no connection, of which ``on_down`` has told."""
         return max(0.0, now - self._heard) if self.is_up else 0.0
@@ -129,11 +137,12 @@ class Session:
             # The process itself stood still (suspended, starved). What the broker said meanwhile may lie unread, so
             # its silence proves nothing yet: one more heartbeat's grace.
             self._heard = max(self._heard, now - self.heartbeat * (SILENT_HEARTBEATS - 1))
-            self._greeting_since = max(self._greeting_since, now - self.heartbeat * (SILENT_HEARTBEATS - 1))
+            spent = self._greeting_patience * (SILENT_HEARTBEATS - 1) / SILENT_HEARTBEATS
+            self._greeting_since = max(self._greeting_since, now - spent)
         self._ticked = now
         if self.state == "waiting" and now >= self.retry_at:
             return self._open(now)
-        if self.state == "greeting" and now - self._greeting_since > self.heartbeat * SILENT_HEARTBEATS:
+        if self.state == "greeting" and now - self._greeting_since > self._greeting_patience:
             return self._lose(now, "the broker did not answer the hello")
         if self.state == "up":
             return self._keep_alive(now)

@@ -11,6 +11,7 @@ from headway_bus.records import Code
 from headway_bus.session import (
     FIRST_RETRY,
     LAST_RETRY,
+    LONGEST_GREETING,
     Close,
     ControllerSeen,
     Down,
@@ -120,6 +121,16 @@ def test_a_process_that_stood_still_while_greeting_waits_one_heartbeat_more() ->
     one.on_tick(100.0)
     assert one.on_tick(5000.0) == []
     assert one.on_message(WELCOME, 5000.1) == [Up(WELCOME)]
+
+
+@pytest.mark.parametrize(("heartbeat", "patience"), [(2.0, 6.0), (30.0, LONGEST_GREETING)])
+def test_a_hello_without_an_answer_is_said_again_before_a_slow_heartbeat_would(
+    heartbeat: float, patience: float
+) -> None:
+    one = session(heartbeat=heartbeat)
+    one.on_tick(100.0)
+    lost, _ = tick_until(one, 100.0, Close)
+    assert lost == pytest.approx(100.0 + patience, abs=0.1)
 
 
 class TestBackOff:
