@@ -69,6 +69,7 @@ MESSAGES: list[m.Message] = [
     m.Cancel(3, [TASK]),
     m.RetryTasks(4, job="roots"),
     m.Purge(5, job="roots"),
+    m.Describe(21, TASK, "the one for the paper"),
     m.DrainRuntime(6, "box-1"),
     m.AskTasks(8, "roots", [r.Status.FAILED], limit=20),
     m.AskTask(9, text_of(TASK)[:8]),

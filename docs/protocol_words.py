@@ -39,6 +39,7 @@ ANSWERS = {
     "Control": "controller_state",
     "RetryTasks": "changed",
     "Purge": "changed",
+    "Describe": "changed",
     "DrainRuntime": "changed",
     "Await": "accepted",
 }
@@ -164,6 +165,8 @@ SPECIAL = {
     ("Options", "union"): "makes it a union: parts of it go to every runtime that matches",
     ("Options", "part"): "of which union it is a part; only the controller says so",
     ("Options", "description"): "for people",
+    ("Describe", "text"): "at most 100,000 characters",
+    ("TaskInfo", "options"): "as they were submitted, with the present description",
     ("Options", "target"): "see `kind`",
     ("Options", "kind"): "what is run",
     ("Options", "job"): "a named group of tasks; empty: none",

@@ -237,6 +237,14 @@ class Purge(Message, frozen=True):
     job: str = ""
 
 
+class Describe(Message, frozen=True):
+    """Give a task another description, whatever its status; nothing else of it changes. The answer comes when it is stored."""
+
+    request: int
+    task: TaskId
+    text: str
+
+
 class DrainRuntime(Message, frozen=True):
     """Let a runtime finish what it runs and give it nothing new; ``resume`` takes that back."""
 
@@ -606,6 +614,7 @@ ClientToController = (
     | Cancel
     | RetryTasks
     | Purge
+    | Describe
     | DrainRuntime
     | AskTasks
     | AskTask

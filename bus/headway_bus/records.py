@@ -166,6 +166,10 @@ class Part(Record, frozen=True):
     edge: str  # its runtime; empty: it is a merge
 
 
+MAX_DESCRIPTION = 100_000
+"""Characters of a task's description."""
+
+
 class Options(Record, frozen=True):
     """Everything about a task but its id and arguments; one record is shared by all the tasks of a ``map``."""
 
@@ -332,6 +336,8 @@ class TaskInfo(Record, frozen=True):
     client: str = ""
     result_size: int = -1
     start_runtime: str = ""  # of one that waits: where it is predicted to start
+    modified: float = 0.0  # when any of this changed last, Unix seconds
+    ran: float = 0.0  # seconds that the last attempt which is over has run
 
 
 class JobInfo(Record, frozen=True):

@@ -297,6 +297,13 @@ class Client:
         """Forget ended tasks and their results now."""
         return self._engine.run(self._bus.purge(tasks, job=job, timeout=timeout))
 
+    def describe(self, task: Any, text: str, *, timeout: float | None = CHANGE_PATIENCE) -> None:
+        """Give a task another description, whatever its status; nothing else of it changes, and a running one goes on.
+
+        ``task``: one, or its id. Returns when it is stored.
+        """
+        self._engine.run(self._bus.describe(task, text, timeout=timeout))
+
     def drain(self, runtime: str, *, resume: bool = False, timeout: float | None = CHANGE_PATIENCE) -> messages.Changed:
         """Let a runtime finish what it runs and give it nothing new; ``resume`` takes that back."""
         return self._engine.run(self._bus.drain(runtime, resume=resume, timeout=timeout))

@@ -174,6 +174,12 @@ class ClientTask(Future[Any]):
         """Where it will run, and when it starts and ends by what is known now."""
         return self._engine.run(self._light().estimate(timeout))
 
+    def describe(self, text: str, timeout: float | None = 30.0) -> None:
+        """Give it another description, whatever its status; nothing else of it changes. Returns when that is stored."""
+        light = self._light()
+        self._engine.run(light.describe(text, timeout))
+        self.options = light.options
+
     def explain(self, timeout: float | None = 30.0) -> dict[str, Any]:
         """Why it is where it is: candidates, their estimates, what was chosen; for one that waits, what it lacks."""
         return self._engine.run(self._light().explain(timeout))

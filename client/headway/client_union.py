@@ -55,6 +55,10 @@ class ClientUnion:
         """Cancel the whole, or one edge's part. Returns when nothing of it runs any more."""
         return self._engine.run(self._union.cancel(edge))
 
+    def describe(self, text: str, edge: str = "") -> None:
+        """Give the whole, or one edge's part, another description; nothing else of it changes."""
+        (self.part(edge) if edge else self.task).describe(text)
+
     def logs(self, edge: str = "", follow: bool = False) -> Iterator[tuple[str, LogRecord]]:
         """(edge, record) of every part of the present round; or of one edge, ``follow``ing it."""
         return self._each(lambda: self._union.logs(edge, follow))

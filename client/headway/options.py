@@ -15,7 +15,7 @@ from typing import Any
 
 from headway.targets import target_of
 from headway_bus.ids import ID_BYTES, TaskId, parse_task_id
-from headway_bus.records import File, Kind, Options, Requirements, Retry, Union
+from headway_bus.records import MAX_DESCRIPTION, File, Kind, Options, Requirements, Retry, Union
 from headway_bus.selector import SelectorError, parse
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
@@ -31,7 +31,20 @@ def _wrong(name: str, value: object, expected: str) -> TypeError:
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise _wrong(name, value, "a str")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        where, what = error.start + 1, ord(value[error.start])
+        raise ValueError(f"option {name}: character {where} (U+{what:04X}) is none that UTF-8 has") from None
     return value
+
+
+def description_of(value: object) -> str:
+    """A description, if it is one that can be kept. Raises TypeError and ValueError."""
+    text = _text("description", value)
+    if len(text) > MAX_DESCRIPTION:
+        raise ValueError(f"option description: {len(text)} characters; at most {MAX_DESCRIPTION}")
+    return text
 
 
 def _flag(name: str, value: object) -> bool:
@@ -254,7 +267,7 @@ _DIRECT: dict[str, Check] = {
     "secret": _flag,
     "outputs": _patterns,
     "replaces": _task,
-    "description": _text,
+    "description": lambda _name, value: description_of(value),
     "offline": _seconds,
     "resumable": _flag,
 }
@@ -334,7 +347,7 @@ class Choice:
             direct |= _after_replaced(direct)
         return Options(
             kind,
-            target,
+            _text("target", target),
             requirements=Requirements(**needs),
             retry=Retry(**retry),
             files=list(files or ()),

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from typing import Any
 
+import msgspec
+
 from headway.connection import ASK_PATIENCE, Connection
-from headway.options import task_id_of
+from headway.options import description_of, task_id_of
 from headway.subscription import Subscription
 from headway.task import Task
 from headway_bus import messages
@@ -98,6 +100,17 @@ class Questions:
     ) -> messages.Changed:
         """Forget ended tasks and their results now."""
         return await self._change(messages.Purge, tasks, job, timeout, safe=True)
+
+    async def describe(self, task: Any, text: str, *, timeout: float | None = CHANGE_PATIENCE) -> None:
+        """Give a task another description, whatever its status; nothing else of it changes, and a running one goes on.
+
+        ``task``: one, or its id. Returns when it is stored.
+        """
+        text = description_of(text)
+        task_id = task_id_of(task)
+        await self._ask(lambda number: messages.Describe(number, task_id, text), timeout)
+        if hasattr(task, "options"):
+            task.options = msgspec.structs.replace(task.options, description=text)
 
     async def drain(
         self, runtime: str, *, resume: bool = False, timeout: float | None = CHANGE_PATIENCE

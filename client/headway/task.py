@@ -197,6 +197,12 @@ class Task:
             raise Refused("state", f"{self!r} cannot be run again: {changed.refused[0][1]}")
         self._forget_end()
 
+    async def describe(self, text: str, timeout: float | None = 30.0) -> None:
+        """Give it another description, whatever its status; nothing else of it changes. Returns when that is stored."""
+        from headway.questions import Questions
+
+        await Questions(self._connection).describe(self, text, timeout=timeout)
+
     async def estimate(self, timeout: float | None = 30.0) -> Prediction:
         """Where it will run, and when it starts and ends by what is known now."""
         info = await self.info(timeout)

@@ -159,6 +159,10 @@ class Union:
         """Cancel the whole, or one edge's part. Returns when nothing of it runs any more."""
         return await (await self.part(edge) if edge else self.task).cancel()
 
+    async def describe(self, text: str, edge: str = "") -> None:
+        """Give the whole, or one edge's part, another description; nothing else of it changes."""
+        await (await self.part(edge) if edge else self.task).describe(text)
+
     async def logs(self, edge: str = "", follow: bool = False) -> AsyncIterator[tuple[str, LogRecord]]:
         """(edge, record) of every part of the present round, one edge behind the other; or of one edge, ``follow``ing it."""
         state = await self.state()  # once: all parts are of one round then

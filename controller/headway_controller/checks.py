@@ -9,6 +9,7 @@ from headway_bus import namespaces
 from headway_bus.ids import ID_BYTES, TaskId, short_text
 from headway_bus.messages import Group, Report
 from headway_bus.records import (
+    MAX_DESCRIPTION,
     AttemptEnd,
     Blob,
     Ended,
@@ -111,14 +112,19 @@ def _find_dependency_fault(options: Options) -> str:
 def _find_bundle_fault(options: Options) -> str:
     if options.replaces and options.replaces not in options.after:
         return "replaces: a new version comes after the old one; name it in after, with after_end 'always'"
-    if len(options.description) > MAX_TARGET:
-        return f"description: {len(options.description)} characters; at most {MAX_TARGET}"
+    if fault := find_description_fault(options.description):
+        return fault
     if options.outputs and options.kind not in (Kind.SCRIPT, Kind.COMMAND):
         return "outputs: only scripts and commands leave files; a call returns a value"
     for pattern in options.outputs:
         if not pattern or pattern.startswith("/") or ".." in pattern.split("/") or "\0" in pattern:
             return f"outputs: {pattern[:80]!r} does not stay within the attempt's folder"
     return ""
+
+
+def find_description_fault(text: str) -> str:
+    """What is wrong with a description; empty if nothing is."""
+    return f"description: {len(text)} characters; at most {MAX_DESCRIPTION}" if len(text) > MAX_DESCRIPTION else ""
 
 
 def _find_union_fault(options: Options) -> str:

@@ -36,6 +36,7 @@ from headway_controller.assignments import Assignments
 from headway_controller.audience import Audience
 from headway_controller.cancels import Cancels
 from headway_controller.copies import Copies
+from headway_controller.descriptions import Descriptions
 from headway_controller.effects import Effect, Join, ReadOutcomes
 from headway_controller.fleet import LATE, Fleet
 from headway_controller.life import Life
@@ -98,6 +99,7 @@ class Controller:
             self.state, self.turn, scheduler, self.life, self.fleet, self.unions, quotas, payload_limit
         )
         self.cancels = Cancels(self.state, self.turn, self.life, self.assignments, self.unions, self.audience.tenancy)
+        self.descriptions = Descriptions(self.state, self.turn, self.news)
         self.patience = Patience(self.state, scheduler)
         self.heartbeat = heartbeat
         self._unstored = FollowUp()
@@ -434,7 +436,7 @@ class Controller:
             if each.end is None or each.task in self.state.tasks:
                 refused.append((text_of(each.task), "it has not ended"))
                 continue
-            self.life.revive(each, now)
+            self.life.revive(each, self.descriptions.latest(each), now)
             count += 1
         self.turn.due.replies.append((client, Changed(request, count, refused)))
 
@@ -449,6 +451,7 @@ class Controller:
         gone = [task_id for task_id in tasks if task_id not in self.state.tasks]
         for task_id in gone:
             self.life.recent.pop(task_id, None)
+            self.descriptions.forget(task_id)
         if gone:
             self.turn.store(DropTasks(gone))
         return gone

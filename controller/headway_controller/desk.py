@@ -169,7 +169,9 @@ class Desk:
         """Memory knows better than the store where an unfinished task is."""
         core = self._shell.core
         task = core.state.tasks.get(stored.task)
-        return info_of_task(task, core.life.wall_offset) if task is not None else info_of_stored(stored)
+        if task is not None:
+            return info_of_task(task, core.life.wall_offset)
+        return info_of_stored(stored, core.descriptions.latest(stored))
 
     async def _task(self, source: str, scope: Scope, ask: AskTask) -> Answer:
         task_id = await self.find(ask.prefix, scope)
@@ -178,7 +180,7 @@ class Desk:
         if task is not None:
             info = info_of_task(task, core.life.wall_offset)
             return TaskFound(ask.request, with_estimates(core, [info], self._shell.now())[0]), []
-        return TaskFound(ask.request, info_of_stored(await self._stored(task_id))), []
+        return TaskFound(ask.request, self._present(await self._stored(task_id))), []
 
     async def find(self, text: str, scope: Scope) -> TaskId:
         """The one task that a prefix of its id, or its caller's own key, means. Raises Refused."""

@@ -44,8 +44,8 @@ from headway_controller.state import (
     owner_of,
     status_of,
 )
-from headway_controller.store.protocol import EndTask, StoredTask, UpdateTask
-from headway_controller.story import add_once, decode_story, encode_story
+from headway_controller.store.protocol import Described, EndTask, StoredTask, UpdateTask
+from headway_controller.story import add_once, encode_story, past_of
 from headway_controller.transitions import move
 from headway_controller.turn import Turn
 from headway_controller.usage import Usage
@@ -153,7 +153,7 @@ class Life:
         while len(self.recent) > REMEMBERED_ENDS:
             self.recent.popitem(last=False)
 
-    def revive(self, stored: StoredTask, now: float) -> None:
+    def revive(self, stored: StoredTask, described: Described | None, now: float) -> None:
         """Take in an ended task once more, with a fresh count of attempts."""
         assert stored.end is not None
         options, end = self.intern(stored.options), stored.end
@@ -168,8 +168,9 @@ class Life:
             attempt=end.attempt,
             runtime=end.runtime,
             error=end.error,
-            story=decode_story(stored.story),
+            story=past_of(stored.story, end),
             over=end.attempt,
+            described=described,
         )
         self._tell(task, "revived", f"was {end.status}", now)
         self.recent.pop(task.id, None)

@@ -34,8 +34,8 @@ class News:
         self._changes: dict[str, list[dict[str, Any]]] = {}
         self._told: dict[tuple[str, str], Estimate] = {}
 
-    def on_task(self, task: Task, at: float) -> None:
-        """The task's status has changed. ``at``: Unix time."""
+    def on_task(self, task: Task, at: float, **more: str) -> None:
+        """The task's status, or what ``more`` says, has changed. ``at``: Unix time."""
         if not self._state.topics:
             return
         text, job = text_of(task.id), task.options.job
@@ -55,6 +55,7 @@ class News:
             "runtime": task.runtime,
             "attempt": task.attempt,
             "at": at,
+            **more,
         }
         if task.options.part is not None:
             change |= {"edge": task.options.part.edge, "round": task.options.part.round}

@@ -58,6 +58,7 @@ class Recovery:
             failures=stored.failures,
             losses=stored.losses,
             story=story,
+            described=stored.described,
             over=max((step.attempt for step in story or () if step.status in OVER), default=0),
         )
         life.take_in(task)

@@ -16,6 +16,7 @@ from headway_bus.handover import Outbox
 from headway_bus.ids import AttemptKey, TaskId
 from headway_bus.messages import Accepted, AssignGroup
 from headway_bus.records import Blob, ErrorInfo, Options, Outcome, RuntimeInfo, Status, Transition
+from headway_controller.store.protocol import Described
 
 Bytes = bytes | memoryview
 Value = Bytes | Blob
@@ -134,6 +135,9 @@ class Task(msgspec.Struct):
     """Log records that were kept."""
 
     copy: Copy | None = None
+    described: Described | None = None
+    """What it is described as since that was changed; None: as its options say."""
+
     story: list[Transition] | None = None
     """What the other fields do not tell: earlier attempts, losses, returns. None: nothing."""
 

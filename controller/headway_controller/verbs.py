@@ -15,6 +15,7 @@ from headway_bus.messages import (
     BlobPut,
     Control,
     ControllerState,
+    Describe,
     Message,
     Purge,
     RetryTasks,
@@ -44,6 +45,7 @@ class Verbs:
         self.answers: dict[type[Message], Callable[[str, Scope, Any, list[Bytes]], Awaitable[Answer | None]]] = {
             RetryTasks: self._retry,
             Purge: self._purge,
+            Describe: self._describe,
             Control: self._control,
             BlobPut: self._blob_put,
             BlobGet: self._blob_get,
@@ -60,6 +62,16 @@ class Verbs:
         refused: list[tuple[str, str]] = []
         stored = await self._ended(scope, ask.tasks, ask.job, refused, with_payload=False)
         self._shell.core.purge(client, ask.request, [each.task for each in stored], refused)
+        self._finish()
+        return None
+
+    async def _describe(self, client: str, scope: Scope, ask: Describe, frames: list[Bytes]) -> Answer | None:
+        core = self._shell.core
+        found = [] if ask.task in core.state.tasks else await self._shell.read(self._shell.store.find, [ask.task])
+        if core.audience.refusing:
+            raise Refused(Code.STORE, core.audience.refusing)
+        at = self._shell.now() + core.life.wall_offset
+        core.descriptions.describe(client, scope, ask, found[0] if found else None, at)
         self._finish()
         return None
 

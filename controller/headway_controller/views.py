@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from headway_bus.records import Outcome, QueueState, RuntimeState, Status, TaskInfo, Transition
 from headway_controller.placement import Scheduler
 from headway_controller.state import (
@@ -17,8 +19,8 @@ from headway_controller.state import (
     Waiting,
     status_of,
 )
-from headway_controller.store.protocol import StoredTask
-from headway_controller.story import add_once, decode_story
+from headway_controller.store.protocol import Described, StoredTask
+from headway_controller.story import add_once, decode_story, last_run, past_of, woven
 
 
 def info_of_task(task: Task, wall_offset: float) -> TaskInfo:
@@ -26,7 +28,7 @@ def info_of_task(task: Task, wall_offset: float) -> TaskInfo:
     state = task.state
     ended = state.since + wall_offset if isinstance(state, Ended) else 0.0
     error = state.outcome.error if isinstance(state, Ended) else task.error
-    return TaskInfo(
+    info = TaskInfo(
         task.id,
         status_of(task),
         task.options,
@@ -41,7 +43,9 @@ def info_of_task(task: Task, wall_offset: float) -> TaskInfo:
         list(task.progress),
         story=_story_of_task(task, wall_offset),
         client=task.client,
+        ran=state.outcome.ran if isinstance(state, Ended) else 0.0,
     )
+    return _completed(info, task.described)
 
 
 def _story_of_task(task: Task, wall_offset: float) -> list[Transition]:
@@ -65,25 +69,22 @@ def _end_of(outcome: Outcome, at: float) -> Transition:
     return Transition(at, outcome.status, reason, outcome.runtime, outcome.attempt)
 
 
-def info_of_stored(stored: StoredTask) -> TaskInfo:
+def info_of_stored(stored: StoredTask, described: Described | None) -> TaskInfo:
     """A task in the store. One without an end is about to be told to memory, and is shown as queued."""
     end = stored.end
-    story = [Transition(stored.submitted, "submitted", f"by {stored.client}"), *(decode_story(stored.story) or [])]
+    submitted = Transition(stored.submitted, "submitted", f"by {stored.client}")
     if end is None:
-        return TaskInfo(
+        info = TaskInfo(
             stored.task,
             Status.QUEUED,
             stored.options,
             stored.attempt,
             stored.submitted,
-            story=story,
+            story=[submitted, *(decode_story(stored.story) or [])],
             client=stored.client,
         )
-    if end.started:
-        add_once(story, Transition(end.started, "running", "", end.runtime, end.attempt))
-    reason = end.error.message if end.error is not None else ""
-    story.append(Transition(end.ended, end.status, reason, end.runtime, end.attempt))
-    return TaskInfo(
+        return _completed(info, described)
+    info = TaskInfo(
         stored.task,
         end.status,
         stored.options,
@@ -95,10 +96,23 @@ def info_of_stored(stored: StoredTask) -> TaskInfo:
         end.error,
         stored.failures,
         stored.losses,
-        story=story,
+        story=[submitted, *past_of(stored.story, end)],
         client=stored.client,
         result_size=end.result_size,
+        ran=end.seconds,
     )
+    return _completed(info, described)
+
+
+def _completed(info: TaskInfo, described: Described | None) -> TaskInfo:
+    """With what the record's other fields tell, and with its present description."""
+    options, story = info.options, info.story
+    ran = info.ran or last_run(story)
+    if described is not None:
+        options = msgspec.structs.replace(options, description=described.text)
+        story = woven(story, decode_story(described.story) or [])
+    modified = max(step.at for step in story)
+    return msgspec.structs.replace(info, options=options, story=story, modified=modified, ran=ran)
 
 
 def outcome_of_stored(stored: StoredTask) -> Outcome | None:

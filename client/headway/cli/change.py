@@ -1,4 +1,4 @@
-"""The verbs that change something: ``cancel``, ``retry``, ``purge``, ``drain``, ``switch``, ``backup``."""
+"""The verbs that change something: ``cancel``, ``retry``, ``purge``, ``describe``, ``drain``, ``switch``, ``backup``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import click
 from headway.cli.failures import DONE, FAILED
 from headway.cli.options import epilog, json_option, on_bus
 from headway.cli.output import note, print_json
+from headway.cli.views import moment_data
+from headway.options import description_of
 from headway_bus.errors import Refused
 
 if TYPE_CHECKING:
@@ -74,6 +76,31 @@ def purge(bus: Client, tasks: tuple[str, ...], job: str, as_json: bool) -> int:
     """
     _need_one(tasks, job)
     return _tell(bus.purge([bus.task(each) for each in tasks], job=job), "forgot", as_json)
+
+
+@click.command(epilog=epilog("headway describe 7c1f 'the one for the paper'", "headway describe 7c1f ''"))
+@click.argument("task", metavar="ID")
+@click.argument("text", metavar="TEXT")
+@json_option
+@on_bus
+def describe(bus: Client, task: str, text: str, as_json: bool) -> int:
+    """Give a task another description.
+
+    Nothing else of it changes: one that runs goes on, one that has ended stays as it is. The ID of a union's part means
+    that part. `headway show` has the description, and in its story each change with its time.
+    """
+    try:
+        text = description_of(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="TEXT") from None
+    found = bus.task(task)
+    found.describe(text)
+    if as_json:
+        info = found.info()
+        print_json({"id": found.id, "description": text, **moment_data("modified", info.modified)})
+    else:
+        click.echo(f"described {found.id[:8]}")
+    return DONE
 
 
 @click.command(epilog=epilog("headway drain node-1", "headway drain node-1 --resume"))

@@ -66,6 +66,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
         Verb("cancel", "headway.cli.change:cancel", "Cancel tasks, or all the unfinished tasks of a job."),
         Verb("retry", "headway.cli.change:retry", "Run ended tasks again."),
         Verb("purge", "headway.cli.change:purge", "Forget ended tasks and their results."),
+        Verb("describe", "headway.cli.change:describe", "Give a task another description."),
         Verb("drain", "headway.cli.change:drain", "Let a runtime finish what it runs and give it nothing new."),
         Verb("switch", "headway.cli.change:switch", "Place or estimate tasks in another way."),
         Verb("backup", "headway.cli.change:backup", "Copy the controller's store to a file while it runs."),

@@ -127,9 +127,11 @@ def task_data(info: TaskInfo, now: float) -> dict[str, Any]:
         "attempt": info.attempt,
         "failures": info.failures,
         "losses": info.losses,
-        **_moment_data("submitted", info.submitted),
-        **_moment_data("started", info.started),
-        **_moment_data("ended", info.ended),
+        **moment_data("submitted", info.submitted),
+        **moment_data("started", info.started),
+        **moment_data("ended", info.ended),
+        **moment_data("modified", info.modified),
+        "ran": info.ran,
         "start_estimate": estimate_data(info.start_estimate, now),
         "start_runtime": info.start_runtime or None,
         "end_estimate": estimate_data(info.end_estimate, now),
@@ -140,7 +142,7 @@ def task_data(info: TaskInfo, now: float) -> dict[str, Any]:
 
 def story_data(info: TaskInfo) -> list[dict[str, Any]]:
     return [
-        {**_moment_data("at", step.at), "status": step.status, "reason": step.reason, "runtime": step.runtime}
+        {**moment_data("at", step.at), "status": step.status, "reason": step.reason, "runtime": step.runtime}
         | {"attempt": step.attempt}
         for step in info.story
     ]
@@ -160,7 +162,8 @@ def estimate_data(value: Estimate | None, now: float) -> dict[str, Any] | None:
     return data | {"at": iso(now + value.expectation) if value.known else None}
 
 
-def _moment_data(name: str, at: float) -> dict[str, Any]:
+def moment_data(name: str, at: float) -> dict[str, Any]:
+    """A moment under two names: ISO 8601 in UTC, and Unix seconds."""
     return {name: iso(at), f"{name}_seconds": at or None}
 
 
@@ -182,7 +185,8 @@ def task_details(info: TaskInfo, now: float) -> list[tuple[str, str]]:
         ("submitted", moment(info.submitted, now)),
         ("start", start_of(info, now)),
         ("end", end_of(info, now)),
-        ("took", duration(info.ended - info.started) if info.started and info.ended else ""),
+        ("ran", _ran(info)),
+        ("modified", moment(info.modified, now)),
         ("progress", f"{number(info.progress[0])} of {number(info.progress[1])}" if len(info.progress) == 2 else ""),
         ("result", size(info.result_size) if info.result_size >= 0 else ""),
         ("after", ", ".join(short_text(task) for task in options.after)),
@@ -190,6 +194,13 @@ def task_details(info: TaskInfo, now: float) -> list[tuple[str, str]]:
         ("error", f"{info.error.reason.value}: {info.error.message}" if info.error else ""),
     ]
     return [(name, text) for name, text in lines if text and text != NOTHING]
+
+
+def _ran(info: TaskInfo) -> str:
+    """How long the last attempt that is over has run."""
+    if not info.ran:
+        return ""
+    return duration(info.ran) + ("" if info.status in ENDS else ", the attempt before")
 
 
 def _attempts(info: TaskInfo) -> str:
@@ -215,8 +226,8 @@ def job_data(info: JobInfo) -> dict[str, Any]:
         "done": done,
         "total": sum(counts.values()),
         "counts": counts,
-        **_moment_data("first_submitted", info.first_submitted),
-        **_moment_data("last_ended", info.last_ended),
+        **moment_data("first_submitted", info.first_submitted),
+        **moment_data("last_ended", info.last_ended),
     }
 
 
@@ -255,8 +266,8 @@ def runtime_data(state: RuntimeState) -> dict[str, Any]:
         "succeeded": state.succeeded,
         "failed": state.failed,
         "round_trip": state.round_trip,
-        **_moment_data("since", state.since),
-        **_moment_data("last_seen", state.last_seen),
+        **moment_data("since", state.since),
+        **moment_data("last_seen", state.last_seen),
         "load": plain(state.load),
         "drain": plain(state.drain),
         **info,
@@ -290,7 +301,7 @@ def log_data(record: LogRecord) -> dict[str, Any]:
         "attempt": record.attempt,
         "sequence": record.sequence,
         "stream": record.stream,
-        **_moment_data("at", record.at),
+        **moment_data("at", record.at),
         "text": record.text,
         "fields": plain(record.fields),
     }

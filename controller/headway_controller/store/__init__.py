@@ -34,6 +34,8 @@ from headway_controller.store.health import examine
 from headway_controller.store.protocol import (
     UNFINISHED,
     AppendLogs,
+    Described,
+    DescribeTask,
     DropTasks,
     Durability,
     EndTask,
@@ -58,6 +60,8 @@ __all__ = [
     "UNFINISHED",
     "AppendLogs",
     "BlobFolder",
+    "DescribeTask",
+    "Described",
     "DropTasks",
     "Durability",
     "EndTask",

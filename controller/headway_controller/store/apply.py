@@ -22,6 +22,7 @@ from headway_controller.store.blobs import BlobFolder
 from headway_controller.store.bulk import Bulk
 from headway_controller.store.protocol import (
     AppendLogs,
+    DescribeTask,
     DropTasks,
     EndTask,
     NewTasks,
@@ -105,6 +106,13 @@ _LOG_DROPS = Bulk(
     ON CONFLICT (number) DO UPDATE SET dropped = dropped + excluded.dropped""",
     2,
 )
+_DESCRIPTIONS = Bulk(
+    """INSERT INTO descriptions (number, text, at, story)
+    SELECT tasks.number, new.column2, new.column3, new.column4 FROM {values} AS new
+    CROSS JOIN tasks ON tasks.id = new.column1 WHERE true
+    ON CONFLICT (number) DO UPDATE SET text = excluded.text, at = excluded.at, story = excluded.story""",
+    4,
+)
 _REOPEN = Bulk(
     """DELETE FROM ends WHERE number IN (
     SELECT tasks.number FROM {values} AS old CROSS JOIN tasks ON tasks.id = old.column1)""",
@@ -165,6 +173,8 @@ class Applier:
                 self._flush()
                 _DROP.run(self._connection, [(task,) for task in tasks])
                 self._remembered.clear()
+            case DescribeTask():
+                self._batch.descriptions.append(operation)
             case SaveState(key=key, value=value):
                 self._save_state(key, value)
             case _:
@@ -181,6 +191,9 @@ class Applier:
             self._insert_ends(batch.ends)
         if batch.logs:
             self._insert_logs(batch.logs)
+        if batch.descriptions:
+            found = [(each.task, each.described) for each in batch.descriptions]
+            _DESCRIPTIONS.run(self._connection, [(task, new.text, new.at, new.story) for task, new in found])
 
     def _insert_tasks(self, new: list[tuple[int, NewTasks]]) -> None:
         bodies = [_encode(group.options) for _, group in new]
@@ -315,13 +328,14 @@ class Applier:
 class _Batch:
     """Operations that wait to be applied together."""
 
-    __slots__ = ("ends", "logs", "new", "updates")
+    __slots__ = ("descriptions", "ends", "logs", "new", "updates")
 
     def __init__(self) -> None:
         self.new: list[tuple[int, NewTasks]] = []
         self.updates: list[UpdateTask] = []
         self.ends: list[EndTask] = []
         self.logs: list[AppendLogs] = []
+        self.descriptions: list[DescribeTask] = []
 
 
 def _is_plain(end: EndTask) -> bool:

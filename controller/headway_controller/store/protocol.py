@@ -97,6 +97,21 @@ class EndTask(Operation, frozen=True, gc=False):
     expires: float | None = None  # Unix seconds from which it may be purged; None: after the general retention
 
 
+class Described(msgspec.Struct, frozen=True, gc=False):
+    """What a task is described as since it was changed; ``story``: of the changes, in the controller's own encoding."""
+
+    text: str
+    at: float  # Unix seconds
+    story: bytes
+
+
+class DescribeTask(Operation, frozen=True, gc=False):
+    """A task's description from now on, whether it has ended or not. The last one counts."""
+
+    task: TaskId
+    described: Described
+
+
 class AppendLogs(Operation, frozen=True, gc=False):
     """Log records, recognised by (task, attempt, sequence) if they come twice; ``dropped`` adds to what was dropped."""
 
@@ -156,6 +171,7 @@ class StoredTask(msgspec.Struct, frozen=True, gc=False):
     not_before: float
     story: bytes
     end: StoredEnd | None
+    described: Described | None = None  # None: as the options say
 
 
 class TaskFilter(msgspec.Struct, frozen=True):

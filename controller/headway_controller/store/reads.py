@@ -23,6 +23,7 @@ from headway_bus.records import Blob, ErrorInfo, LogRecord, Options, Status
 from headway_controller.store.listing import in_namespaces, number_before, number_of, selection
 from headway_controller.store.protocol import (
     UNFINISHED,
+    Described,
     JobCount,
     LogSlice,
     StoredEnd,
@@ -42,8 +43,10 @@ _STATUSES: Final = {status.value: status for status in Status}
 _COLUMNS = """tasks.number, tasks.id, tasks.options, tasks.submitted, tasks.client, {payload},
     retries.attempt, retries.failures, retries.losses, retries.not_before, retries.story,
     ends.status, ends.attempt, ends.ended, ends.started, ends.seconds, ends.runtime, ends.failures, ends.losses,
-    ends.predicted, ends.expires, ends.error, ends.story, {result}, {size}"""
-_JOINS = "LEFT JOIN retries ON retries.number = tasks.number LEFT JOIN ends ON ends.number = tasks.number"
+    ends.predicted, ends.expires, ends.error, ends.story, {result}, {size},
+    descriptions.text, descriptions.at, descriptions.story"""
+_DESCRIBED = "LEFT JOIN descriptions ON descriptions.number = tasks.number"
+_JOINS = "LEFT JOIN retries ON retries.number = tasks.number LEFT JOIN ends ON ends.number = tasks.number " + _DESCRIBED
 _SIZE = (
     "CASE typeof(ends.result) WHEN 'text' THEN CAST(substr(ends.result, instr(ends.result, ':') + 1) AS INTEGER)"
     " ELSE length(ends.result) END"
@@ -52,8 +55,10 @@ _FULL = f"SELECT {_COLUMNS.format(payload='tasks.payload', result='ends.result',
 _BRIEF = "SELECT " + _COLUMNS.format(payload="x''", result="x''", size=_SIZE) + " "
 _UNFINISHED_PAGE = (
     "SELECT tasks.number, tasks.id, tasks.options, tasks.submitted, tasks.client, tasks.payload, retries.attempt,"
-    " retries.failures, retries.losses, retries.not_before, retries.story FROM unfinished"
-    " CROSS JOIN tasks ON tasks.number = unfinished.number LEFT JOIN retries ON retries.number = tasks.number"
+    " retries.failures, retries.losses, retries.not_before, retries.story,"
+    " descriptions.text, descriptions.at, descriptions.story FROM unfinished"
+    " CROSS JOIN tasks ON tasks.number = unfinished.number LEFT JOIN retries ON retries.number = tasks.number "
+    f"{_DESCRIBED}"
     " WHERE unfinished.number > ? ORDER BY unfinished.number LIMIT ?"
 )
 
@@ -83,8 +88,9 @@ class Reader:
                 not_before or 0.0,
                 story or b"",
                 None,
+                _described(*described),
             )
-            for at, task, kind, submitted, client, payload, attempt, failures, losses, not_before, story in rows
+            for at, task, kind, submitted, client, payload, attempt, failures, losses, not_before, story, *described in rows
         ]
 
     def find(self, connection: sqlite3.Connection, tasks: Sequence[TaskId]) -> list[StoredTask]:
@@ -306,7 +312,12 @@ def _task_of(row: tuple[Any, ...], options: Options, value: StoredValue) -> Stor
         not_before or 0.0,
         story or b"",
         end,
+        _described(*row[25:28]),
     )
+
+
+def _described(text: str | None, at: float, story: bytes) -> Described | None:
+    return None if text is None else Described(text, at, story)
 
 
 def _value_of(stored: bytes | str) -> StoredValue:

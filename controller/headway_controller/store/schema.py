@@ -77,7 +77,15 @@ _FIRST = (
 # Whose the tasks of these options are. What was stored before there were namespaces is in the default one.
 _NAMESPACES = ("ALTER TABLE options ADD COLUMN namespace TEXT NOT NULL DEFAULT ''",)
 
-STEPS: tuple[Step, ...] = (Step(1, _FIRST), Step(2, _NAMESPACES))
+# What a task was described as later. Few are, so the table costs the others a look into an empty index.
+_DESCRIPTIONS = (
+    """CREATE TABLE descriptions (
+        number INTEGER PRIMARY KEY, text TEXT NOT NULL, at REAL NOT NULL, story BLOB NOT NULL)""",
+    """CREATE TRIGGER description_dropped AFTER DELETE ON tasks BEGIN
+        DELETE FROM descriptions WHERE number = old.number; END""",
+)
+
+STEPS: tuple[Step, ...] = (Step(1, _FIRST), Step(2, _NAMESPACES), Step(3, _DESCRIPTIONS))
 
 
 def version_of(connection: sqlite3.Connection) -> int:

@@ -20,7 +20,16 @@ from headway_bus.records import Blob
 from headway_controller.store.apply import Applier
 from headway_controller.store.blobs import BlobFolder
 from headway_controller.store.database import Database
-from headway_controller.store.protocol import AppendLogs, DropTasks, EndTask, NewTasks, Operation, Receipt, UpdateTask
+from headway_controller.store.protocol import (
+    AppendLogs,
+    DescribeTask,
+    DropTasks,
+    EndTask,
+    NewTasks,
+    Operation,
+    Receipt,
+    UpdateTask,
+)
 from headway_controller.store.sealing import Sealer
 from headway_controller.store.words import is_of_the_surroundings
 
@@ -220,4 +229,6 @@ def _size_of(operation: Operation) -> int:
         return 0 if isinstance(operation.result, Blob) else len(operation.result)
     if isinstance(operation, NewTasks):
         return sum([0 if isinstance(payload, Blob) else len(payload) for _, payload in operation.tasks])
+    if isinstance(operation, DescribeTask):
+        return len(operation.described.text)
     return sum([len(record.text) for record in operation.records]) if isinstance(operation, AppendLogs) else 0

@@ -21,6 +21,8 @@ from headway_bus.ids import RANDOM_BYTES, TIME_BYTES, TaskId, text_of
 from headway_bus.records import ENDS, Blob, ErrorInfo, Kind, LogRecord, Options, Reason, Status
 from headway_controller.store import (
     AppendLogs,
+    Described,
+    DescribeTask,
     DropTasks,
     Durability,
     EndTask,
@@ -83,9 +85,10 @@ good_end = st.builds(
 )
 update = st.builds(UpdateTask, tasks, small, small, small, times, st.binary(max_size=2), st.booleans())
 append = st.builds(AppendLogs, st.lists(records, max_size=4), st.dictionaries(tasks, st.integers(1, 2), max_size=2))
+describe = st.builds(DescribeTask, tasks, st.builds(Described, st.text(max_size=3), times, st.binary(max_size=2)))
 drop = st.builds(DropTasks, st.lists(tasks, min_size=1, max_size=3))
 save = st.builds(SaveState, st.sampled_from(["x", "y"]), st.one_of(st.none(), st.binary(max_size=3)))
-operations = st.one_of(new_tasks, any_end, good_end, update, append, drop, save)
+operations = st.one_of(new_tasks, any_end, good_end, update, append, describe, drop, save)
 
 
 def writes_of(operation: st.SearchStrategy[Operation], most: int) -> st.SearchStrategy[list[list[Operation]]]:
@@ -105,6 +108,7 @@ class Row:
     end: EndTask | None = None
     logs: dict[tuple[int, int], LogRecord] = field(default_factory=dict)
     dropped: int = 0
+    described: Described | None = None
 
 
 class Model:
@@ -129,6 +133,8 @@ class Model:
             case UpdateTask(task=task, reopen=reopen) if task in self.rows and (reopen or self.rows[task].end is None):
                 self.rows[task].end = None
                 self.rows[task].standing = operation
+            case DescribeTask(task=task, described=described) if task in self.rows:
+                self.rows[task].described = described
             case AppendLogs(records=found, dropped=dropped):
                 for record in found:
                     if record.task in self.rows:
@@ -161,7 +167,7 @@ class Model:
                     present |= fresh
                 case UpdateTask(task=task, reopen=True):
                     spoken = {task}  # what came before it is applied before it
-                case EndTask(task=task) | UpdateTask(task=task):
+                case EndTask(task=task) | UpdateTask(task=task) | DescribeTask(task=task):
                     spoken.add(task)
                 case AppendLogs(records=found, dropped=dropped):
                     spoken |= {record.task for record in found} | dropped.keys()
@@ -174,7 +180,7 @@ class Model:
 def as_written(found: StoredTask) -> Row:
     """A stored task in the model's terms, as far as one of them can say it."""
     standing = UpdateTask(found.task, found.attempt, found.failures, found.losses, found.not_before, found.story)
-    row = Row(found.options, found.submitted, found.client, found.payload, standing)
+    row = Row(found.options, found.submitted, found.client, found.payload, standing, described=found.described)
     if found.end is not None:
         e = found.end
         size = e.result.size if isinstance(e.result, Blob) else len(e.result)
@@ -332,7 +338,9 @@ class StoreMachine(RuleBasedStateMachine):
         standing = UpdateTask(u.task, u.attempt, u.failures, u.losses, u.not_before, u.story)
         if row.end is not None:
             standing = UpdateTask(u.task)
-        return Row(row.options, row.submitted, row.client, row.payload, standing, row.end, row.logs, row.dropped)
+        return Row(
+            row.options, row.submitted, row.client, row.payload, standing, row.end, row.logs, row.dropped, row.described
+        )
 
 
 class MemoryStoreMachine(StoreMachine):

@@ -83,6 +83,9 @@ def test_later_options_go_over_earlier_ones_and_leave_them_as_they_were() -> Non
         ({"retry_on": [3]}, TypeError, "exception classes"),
         ({"on_log": "print"}, TypeError, "a function"),
         ({"job": None}, TypeError, "a str"),
+        ({"name": "x\udcff"}, ValueError, "option name: character 2 (U+DCFF)"),
+        ({"description": 3}, TypeError, "a str"),
+        ({"description": "x" * 100_001}, ValueError, "100001 characters; at most 100000"),
     ],
 )
 def test_a_slip_is_told_with_name_value_and_expectation(

@@ -23,6 +23,7 @@ from headway_controller.placement import Scheduler
 from headway_controller.state import Task, status_of
 from headway_controller.store.protocol import (
     AppendLogs,
+    DescribeTask,
     DropTasks,
     EndTask,
     NewTasks,
@@ -87,6 +88,8 @@ class Books:
                     self._change(task, story=operation.story)
                 case UpdateTask(task=task) if task in self.rows:
                     self._update(operation)
+                case DescribeTask(task=task, described=described) if task in self.rows:
+                    self._change(task, described=described)
                 case DropTasks(tasks=tasks):
                     for task in tasks:
                         self.rows.pop(task, None)

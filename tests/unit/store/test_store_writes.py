@@ -17,6 +17,8 @@ from headway_bus.ids import new_task_id, new_task_ids
 from headway_bus.records import ErrorInfo, File, LogRecord, Reason, Status
 from headway_controller.store import (
     AppendLogs,
+    Described,
+    DescribeTask,
     DropTasks,
     Durability,
     EndTask,
@@ -25,6 +27,7 @@ from headway_controller.store import (
     Receipt,
     SaveState,
     StoredTask,
+    TaskFilter,
     UpdateTask,
     blob_of,
 )
@@ -186,12 +189,25 @@ def test_a_task_can_be_opened_again_and_end_again(bench: Bench) -> None:
     assert ended.result == b"at last"
 
 
+def test_the_last_description_counts_and_outlives_end_and_reopening(bench: Bench) -> None:
+    task, other = bench.add(2)
+    first, second = Described("one", 1.0, b"1"), Described("zwei \U0001f600", 2.0, b"12")
+    bench.write(DescribeTask(task, first), DescribeTask(new_task_id(), first))
+    assert [each.described for each in unfinished(bench)] == [first, None]
+    bench.write(end(task), DescribeTask(task, second), UpdateTask(task, reopen=True))
+    assert [each.described for each in unfinished(bench)] == [second, None]
+    bench.write(end(task), end(other))
+    assert {each.task: each.described for each in bench.store.find_page(TaskFilter())} == {task: second, other: None}
+    assert bench.store.find([task])[0].described == second
+
+
 def test_dropping_leaves_nothing_behind(bench: Bench) -> None:
     content = bench.store.blobs.put(b"script")
     options = call(job="gone", files=[File("a.py", content)])
     dropped, kept = bench.add(1, options) + bench.add(1)
     record = LogRecord(dropped, 1, 0, "stdout", 1.0, "line")
     bench.write(AppendLogs([record], {dropped: 3}), UpdateTask(dropped, failures=1), end(dropped, result=b"r"))
+    bench.write(DescribeTask(dropped, Described("gone", 1.0, b"")))
     bench.write(DropTasks([dropped]))
     assert bench.store.find([dropped]) == []
     assert [task.task for task in unfinished(bench)] == [kept]
