@@ -13,9 +13,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import structlog
-
 from headway_bus.errors import StoreError
+from headway_bus.logs import get_logger
 from headway_bus.records import Blob
 from headway_controller.store.apply import Applier
 from headway_controller.store.blobs import BlobFolder
@@ -47,7 +46,7 @@ AT_ONCE_RUN = 200
 """Writes in a row that may go this way. The next one goes to the thread, whose commit moves a long log into the database:
 that waits for the disk, and the caller's event loop must not."""
 
-_log = structlog.get_logger("headway.store")
+_log = get_logger("store")
 
 
 class _Write(NamedTuple):
