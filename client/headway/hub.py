@@ -16,13 +16,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from importlib.metadata import entry_points
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from headway.ahead import RuntimeAhead
 from headway.hub_keys import runtime_key
 from headway_bus import logs, loops
 from headway_bus.codec import for_controller
@@ -45,17 +47,39 @@ log = logs.get_logger("headway.hub")
 
 
 def run(
-    settings: Settings, *, slots: float | None = None, with_runtime: bool = True, ready_fd: int | None = None
+    settings: Settings,
+    *,
+    slots: float | None = None,
+    with_runtime: bool = True,
+    ready_fd: int | None = None,
+    ahead: RuntimeAhead | None = None,
 ) -> int:
     """Keep a bus running until TERM or INT. Returns the exit status. Raises BusError when it cannot begin.
 
     ``ready_fd`` gets one line of JSON, ``{"url": …, "pid": …}``, when the bus serves and its runtime is registered.
+    ``ahead``: the runtime's process, if that waits already.
     """
     configure_logs(settings)
-    return loops.run(_serve(settings, slots, with_runtime, ready_fd))
+    return loops.run(_serve(settings, slots, with_runtime, ready_fd, ahead))
 
 
-async def _serve(settings: Settings, slots: float | None, with_runtime: bool, ready_fd: int | None) -> int:
+def import_services() -> None:
+    """Import now what :func:`run` would."""
+    _service("controller"), _service("broker")
+
+
+def fork_runtime(closing: Iterable[int]) -> RuntimeAhead | None:
+    """Fork a process that becomes the runtime of this hub; None where there is no runtime installed. Only from one thread.
+
+    ``closing``: descriptors of this process that it must not keep.
+    """
+    found = _found_service("runtime")
+    return RuntimeAhead(found.load(), closing) if found is not None else None
+
+
+async def _serve(
+    settings: Settings, slots: float | None, with_runtime: bool, ready_fd: int | None, ahead: RuntimeAhead | None
+) -> int:
     stop = asyncio.Event()
     hurry = asyncio.Event()
 
@@ -73,10 +97,11 @@ async def _serve(settings: Settings, slots: float | None, with_runtime: bool, re
         await controller.open()
         controller.attach(broker.attach("controller", "controller", controller.instance, for_controller(), controller))
         if with_runtime:
-            runtime = RuntimeProcess(
-                _folder(settings), broker.url, slots, settings, _key_file(broker.keyring, settings), descriptors
-            )
+            key_file = _key_file(broker.keyring, settings)
+            runtime = RuntimeProcess(_folder(settings), broker.url, slots, settings, key_file, descriptors, ahead)
             runtime.start()
+        elif ahead is not None:
+            ahead.discard()
         waiting = asyncio.create_task(_tell_ready(controller, broker.url, with_runtime, ready_fd))
         await stop.wait()
         waiting.cancel()
@@ -101,10 +126,19 @@ def _key_file(keyring: Keyring | None, settings: Settings) -> Path | None:
 
 
 def _service(name: str) -> Any:
-    found = [each for each in entry_points(group="headway.services") if each.name == name]
-    if not found:
+    found = _found_service(name)
+    if found is None:
         raise BusError(f"the {name} is not installed beside this client; expected a whole headway: pip install headway")
-    return found[0].load()
+    return found.load()
+
+
+@cache
+def _services() -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group="headway.services"))  # it looks at every distribution that is installed
+
+
+def _found_service(name: str) -> EntryPoint | None:
+    return next((each for each in _services() if each.name == name), None)
 
 
 async def _tell_ready(controller: Any, url: str, with_runtime: bool, ready_fd: int | None) -> None:
@@ -122,6 +156,23 @@ def open_files_allowed() -> tuple[int, int] | None:
     return psutil.Process().rlimit(psutil.RLIMIT_NOFILE)
 
 
+async def _ended(pid: int, most: float) -> None:
+    """Wait until a process has ended, ``most`` seconds."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except (AttributeError, OSError):  # another system than Linux, or it is gone already
+        await asyncio.sleep(most)
+        return
+    loop, told = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(descriptor, told.set)
+    try:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(told.wait(), most)
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
 class RuntimeProcess:
     """The runtime beside the hub: started, found again, started anew when it dies, drained at the end."""
 
@@ -133,7 +184,9 @@ class RuntimeProcess:
         settings: Settings,
         key_file: Path | None,
         descriptors: tuple[int, int] | None,
+        ahead: RuntimeAhead | None = None,
     ) -> None:
+        self._ahead = ahead
         self._key_file = key_file
         self._descriptors = descriptors
         self._file = folder / RUNTIME_FILE
@@ -142,7 +195,7 @@ class RuntimeProcess:
         self._slots = slots
         self._deadline = settings.runtime.drain_deadline + DRAIN_EXTRA
         self._settings_file = settings.file
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child: subprocess.Popen[bytes] | RuntimeAhead | None = None
         self._process: psutil.Process | None = None
         self._watch: asyncio.Task[None] | None = None
         self._delay = RESTART_FIRST
@@ -177,7 +230,7 @@ class RuntimeProcess:
                 hurried = True
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.terminate()  # the second signal: at once
-            await asyncio.sleep(POLL)
+            await _ended(process.pid, POLL)
 
     def release(self) -> None:
         """Forget it if it is gone; otherwise leave word for the next hub."""
@@ -200,14 +253,19 @@ class RuntimeProcess:
             self._spawn()
 
     def _spawn(self) -> None:
-        self._child = subprocess.Popen(
-            self._command(),
-            stdin=subprocess.DEVNULL,
-            # Its own key or none, whatever the settings say of the key of those who run commands here.
-            env={**os.environ, KEY_VARIABLE: "", "HEADWAY_BUS_KEY_FILE": str(self._key_file or "")},
-            # Ctrl-C in a terminal goes to the whole group: the hub alone decides when the runtime drains.
-            start_new_session=True,
-        )
+        # Its own key or none, whatever the settings say of the key of those who run commands here.
+        environment = {**os.environ, KEY_VARIABLE: "", "HEADWAY_BUS_KEY_FILE": str(self._key_file or "")}
+        if self._ahead is not None:
+            self._child, self._ahead = self._ahead, None
+            self._child.begin(self._arguments(), environment)
+        else:
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", "headway_runtime", *self._arguments()],
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                # Ctrl-C in a terminal goes to the whole group: the hub alone decides when the runtime drains.
+                start_new_session=True,
+            )
         self._process = psutil.Process(self._child.pid)
         if self._descriptors is not None:
             # The hub has raised its own limit, for its connections; tasks shall meet the usual one.
@@ -216,13 +274,13 @@ class RuntimeProcess:
         data = {"pid": self._child.pid, "created": self._process.create_time(), "url": self._url}
         self._file.write_text(json.dumps(data))
 
-    def _command(self) -> Sequence[str]:
-        command = [sys.executable, "-m", "headway_runtime", "--bus", self._url, "--state", str(self._folder)]
+    def _arguments(self) -> list[str]:
+        arguments = ["--bus", self._url, "--state", str(self._folder)]
         if self._slots is not None:
-            command += ["--slots", f"{self._slots:g}"]
+            arguments += ["--slots", f"{self._slots:g}"]
         if self._settings_file is not None:
-            command += ["--config", str(self._settings_file)]
-        return command
+            arguments += ["--config", str(self._settings_file)]
+        return arguments
 
     def _find_earlier(self) -> psutil.Process | None:
         try:

@@ -1,19 +1,26 @@
 """The process that ``headway.local`` starts: a hub that does not outlive the program it belongs to.
 
-``python -m headway.private_hub PARENT FOLDER up …``: a thread watches the parent process. (The kernel's own notice,
-PR_SET_PDEATHSIG, comes at the end of the parent's *thread*, and a pipe stays open in whatever the parent forked.)
+``python -m headway.private_hub PARENT STREAM``: what the bus is to be comes through the stream, a socket, and what it has become
+goes back there. A thread watches the parent process. (The kernel's own notice, PR_SET_PDEATHSIG, comes at the end of the
+parent's *thread*, and a pipe stays open in whatever the parent forked.)
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import threading
 import time
+from typing import Any
 
 import psutil
+
+from headway.ahead import RuntimeAhead
+from headway.early_hub import AHEAD
 
 POLL = 0.5
 """Seconds between looks at the parent."""
@@ -21,19 +28,59 @@ POLL = 0.5
 PATIENCE = 20.0
 """Seconds between TERM and KILL."""
 
+MOST_DESCRIPTORS = 16
+LENGTH_BYTES = 4
+
 
 def main() -> None:
-    """Run the rest of the command line as ``headway`` would."""
-    parent, folder = int(sys.argv[1]), sys.argv[2]
-    threading.Thread(target=_watch, args=(parent, folder), name="headway-parent", daemon=True).start()
-    from headway.cli import main as command_line
+    """Import what a bus needs, wait for the order, and be that bus."""
+    parent, stream = int(sys.argv[1]), socket.socket(fileno=int(sys.argv[2]))
+    stream.set_inheritable(False)
+    from headway import hub
 
-    sys.argv[:] = ["headway", *sys.argv[3:]]
+    runtime = hub.fork_runtime([stream.fileno()]) if AHEAD in sys.argv else None
+    hub.import_services()
+    order = _received(stream)
+    status = 0
+    if order is not None and os.getppid() == parent:
+        status = _serve(order, parent, stream, runtime)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # nothing is left to be done; to take the interpreter down in order takes 30 ms
+
+
+def _serve(order: dict[str, Any], parent: int, stream: socket.socket, runtime: RuntimeAhead | None) -> int:
+    from headway import hub
+    from headway_bus.config import load
+    from headway_bus.errors import HeadwayError
+
+    folder = order["folder"]
+    os.environ.update(order["environment"])
+    threading.Thread(target=_watch, args=(parent, folder), name="headway-parent", daemon=True).start()
     try:
-        command_line()
+        settings = load(None, {"broker.bind": order["bind"], "controller.state": f"{folder}/state"})
+        with_runtime = bool(order["with_runtime"])
+        return hub.run(
+            settings, slots=order["slots"], with_runtime=with_runtime, ready_fd=stream.fileno(), ahead=runtime
+        )
+    except HeadwayError as error:
+        print(f"headway: {error}", file=sys.stderr)
+        return 1
     finally:
         if os.getppid() != parent:  # else the parent wants to read what is there, and deletes it itself
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _received(stream: socket.socket) -> dict[str, Any] | None:
+    """The order; None if there will be none. The descriptors that come with it stay open as long as this process lives."""
+    data, _descriptors, _, _ = socket.recv_fds(stream, 65536, MOST_DESCRIPTORS)
+    while len(data) < LENGTH_BYTES or len(data) < LENGTH_BYTES + int.from_bytes(data[:LENGTH_BYTES], "big"):
+        more = stream.recv(65536)
+        if not more:
+            return None
+        data += more
+    order: dict[str, Any] = json.loads(data[LENGTH_BYTES:])
+    return order
 
 
 def kill_tree(pid: int) -> None:

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from headway_bus.forked import Forked
+from headway_runtime import ahead
 from headway_runtime.errands import REPORTS, ChildWanted, CommandWanted, Exited, Failed, Gone, Signal, Started
 from headway_runtime.nursery import LENGTH_BYTES
 from headway_runtime.orders import ChildSettings
@@ -51,21 +53,8 @@ class Keeper:
         self._last_number = 0
         self._buffer = b""
         self._waiting: deque[tuple[memoryview, list[int]]] = deque()
-        ours, theirs = socket.socketpair()
-        os.set_inheritable(theirs.fileno(), True)
-        # A session of its own: what the terminal or a service manager sends to our group must not reach it. It ends when
-        # our end of the stream is closed, which our death does as well.
-        # -P: a file of the user's in the current folder must not stand in for a module of the nursery's.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "headway_runtime.nursery", str(theirs.fileno())],
-            stdin=subprocess.DEVNULL,
-            pass_fds=(theirs.fileno(),),
-            start_new_session=True,
-            env=environment,
-        )
-        theirs.close()
-        data = _encode(settings)
-        ours.sendall(len(data).to_bytes(LENGTH_BYTES, "big") + data)
+        self._process, ours = _waiting_nursery(environment) or _new_nursery(environment)
+        ours.sendall(_framed(_encode(settings)))
         ours.setblocking(False)
         self._stream = ours
         self._loop.add_reader(ours.fileno(), self._on_readable)
@@ -117,9 +106,7 @@ class Keeper:
         return self._last_number
 
     def _send(self, wish: Any, descriptors: list[int]) -> None:
-        data = _encode(wish)
-        message = memoryview(len(data).to_bytes(LENGTH_BYTES, "big") + data)
-        self._waiting.append((message, descriptors))
+        self._waiting.append((memoryview(_framed(_encode(wish))), descriptors))
         if len(self._waiting) == 1:
             self._write()
 
@@ -192,3 +179,35 @@ class Keeper:
             for descriptor in descriptors:
                 os.close(descriptor)
         self._waiting.clear()
+
+
+def _framed(data: bytes) -> bytes:
+    return len(data).to_bytes(LENGTH_BYTES, "big") + data
+
+
+def _new_nursery(environment: dict[str, str]) -> tuple[subprocess.Popen[bytes] | Forked, socket.socket]:
+    """A nursery that is started now, and our end of the stream to it."""
+    ours, theirs = socket.socketpair()
+    os.set_inheritable(theirs.fileno(), True)
+    # A session of its own: what the terminal or a service manager sends to our group must not reach it. It ends when
+    # our end of the stream is closed, which our death does as well.
+    # -P: a file of the user's in the current folder must not stand in for a module of the nursery's.
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "headway_runtime.nursery", str(theirs.fileno())],
+        stdin=subprocess.DEVNULL,
+        pass_fds=(theirs.fileno(),),
+        start_new_session=True,
+        env=environment,
+    )
+    theirs.close()
+    return process, ours
+
+
+def _waiting_nursery(environment: dict[str, str]) -> tuple[subprocess.Popen[bytes] | Forked, socket.socket] | None:
+    """The one that was forked before this process became a runtime, if there is one."""
+    found = ahead.take()
+    if found is None:
+        return None
+    with suppress(OSError):  # it has ended, and we shall learn of that
+        found.stream.sendall(_framed(_encode(environment)))
+    return found.process, found.stream

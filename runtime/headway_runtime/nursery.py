@@ -316,6 +316,13 @@ def _run_child(descriptors: list[int], settings: ChildSettings, folder: str) -> 
     child.serve()
 
 
+def serve_later(stream: socket.socket) -> None:
+    """As :func:`main`, in a process that was forked before its runtime knew what it will be; its environment comes first."""
+    with suppress(EOFError):
+        os.environ.update(msgspec.msgpack.decode(_message(stream), type=dict[str, str]))
+        main(stream.detach())
+
+
 def main(descriptor: int) -> None:
     """Serve the runtime at the other end of this descriptor."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -326,8 +333,7 @@ def main(descriptor: int) -> None:
     os.set_inheritable(descriptor, False)  # or every command would hold it, and our death would go unnoticed
     stream = socket.socket(fileno=descriptor)
     stream.setblocking(True)
-    size = int.from_bytes(_exactly(stream, LENGTH_BYTES), "big")
-    settings = msgspec.msgpack.decode(_exactly(stream, size), type=ChildSettings)
+    settings = msgspec.msgpack.decode(_message(stream), type=ChildSettings)
     gc.collect()
     gc.freeze()  # the pages of what is loaded stay shared with the children
     nursery = Nursery(stream, settings)
@@ -335,6 +341,10 @@ def main(descriptor: int) -> None:
         nursery.serve()
     finally:
         nursery.end_everything()
+
+
+def _message(stream: socket.socket) -> bytes:
+    return _exactly(stream, int.from_bytes(_exactly(stream, LENGTH_BYTES), "big"))
 
 
 def _exactly(stream: socket.socket, size: int) -> bytes:

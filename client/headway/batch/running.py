@@ -36,6 +36,7 @@ from headway.batch.remote.machine import Means
 from headway.batch.remote.machines import Machines, machines_of
 from headway.batch.runner import Runner
 from headway.batch.server import Portal, serving
+from headway.early_hub import EarlyHub
 from headway.private_bus import START_PATIENCE, PrivateHub
 from headway.private_hub import kill_tree
 from headway_bus.logs import get_logger
@@ -98,8 +99,12 @@ def run_loaded(
     options: Options,
     callbacks: Iterable[Callback] = (),
     refresh: Callable[[Book], None] | None = None,
+    early: EarlyHub | None = None,
 ) -> Result:
-    """Run a batch and return when it is over. Raises BatchFileError before anything runs, BatchError, BusError."""
+    """Run a batch and return when it is over. Raises BatchFileError before anything runs, BatchError, BusError.
+
+    ``early``: the process of the private bus, if that was started before; it is the caller's to discard.
+    """
     check_backend(loaded, options)
     base = data_folder(options.data_dir) if options.data_dir else loaded.batches_folder
     folder = BatchFolder.of(base, loaded.name)
@@ -109,7 +114,7 @@ def run_loaded(
         if not book.has_open:
             folder.write_config(loaded.config)
             return _nothing_to_do(loaded, book, callbacks, folder)
-        return _run_locked(loaded, options, folder, book, Callbacks(callbacks), refresh, descriptor)
+        return _run_locked(loaded, options, folder, book, Callbacks(callbacks), refresh, (descriptor, early))
 
 
 def check_backend(loaded: Loaded, options: Options) -> None:
@@ -251,7 +256,7 @@ def _run_locked(
     book: Book,
     callbacks: Callbacks,
     refresh: Callable[[Book], None] | None,
-    descriptor: int,
+    means: tuple[int, EarlyHub | None],
 ) -> Result:
     earlier = folder.read_run()
     if earlier is not None and not earlier.private and earlier.bus != options.bus and not options.selection.force:
@@ -261,7 +266,7 @@ def _run_locked(
         stack.callback(_forget_own, folder, book)
         preparer = Preparer(loaded, folder, (portal.url, portal.token))
         ahead = partial(preparer.ahead, book.open)
-        url, hub = stack.enter_context(_bus_of(loaded, options, descriptor, ahead))
+        url, hub = stack.enter_context(_bus_of(loaded, options, means, ahead))
         # The tasks of a run that was killed are still on their bus, if that was not its own.
         resumed = earlier is not None and hub is None and not earlier.private and earlier.bus == url
         run = earlier.run if earlier is not None and resumed else uuid.uuid4().hex[:12]
@@ -357,15 +362,20 @@ def _portal_of(loaded: Loaded, folder: BatchFolder) -> Iterator[Portal]:
 
 @contextmanager
 def _bus_of(
-    loaded: Loaded, options: Options, descriptor: int, ahead: Callable[[Callable[[], bool]], None]
+    loaded: Loaded,
+    options: Options,
+    means: tuple[int, EarlyHub | None],
+    ahead: Callable[[Callable[[], bool]], None],
 ) -> Iterator[tuple[str, PrivateHub | None]]:
     """The address of the bus. A private one holds the lock as well, so that no other run begins while it ends jobs.
 
+    ``means``: the lock's descriptor, and the bus's process if that was started before.
     ``ahead``: what can be done while it starts; it is given a function that says whether the bus is there.
     """
     if options.bus is not None:
         yield options.bus, None
         return
+    descriptor, early = means
     backend = loaded.config.backend
     slots = options.slots or (backend.slots if isinstance(backend, LocalBackend) else None)
     temporary = tempfile.mkdtemp(prefix="headway-batch-")
@@ -382,6 +392,7 @@ def _bus_of(
             inherited=[descriptor],
             bind=bind,
             with_runtime=isinstance(backend, LocalBackend),
+            early=early or EarlyHub(ahead=True),
         )
         try:
             if isinstance(backend, LocalBackend):

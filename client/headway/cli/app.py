@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 
 import click
 
@@ -27,6 +26,8 @@ SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if not wanted or ctx.resilient_parsing:
         return
+    from importlib.metadata import PackageNotFoundError, version  # 20 ms, which every other line would pay for
+
     try:
         click.echo(f"headway {version('headway')}")
     except PackageNotFoundError:

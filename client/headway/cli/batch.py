@@ -11,8 +11,8 @@ import click
 from headway.cli.batch_options import batch_option, batches_option, log_options, open_batch
 from headway.cli.failures import DONE
 from headway.cli.options import epilog, json_option
-from headway.cli.output import Column, Table, print_json
-from headway.cli.words import NOTHING, duration, moment
+from headway.cli.output import NOTHING, Column, Table, print_json
+from headway.cli.words import duration, moment
 
 if TYPE_CHECKING:
     from headway.batch.folder import BatchFolder

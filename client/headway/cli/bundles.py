@@ -10,11 +10,10 @@ import click
 from headway.bundle import check_path
 from headway.cli.failures import CommandError
 from headway.cli.options import epilog, json_option, on_bus
-from headway.cli.output import Column, Table, print_json
+from headway.cli.output import NOTHING, Column, Table, print_json
 from headway.cli.submit import as_usage, chosen, end_options, take_ending, task_options
 from headway.cli.types import SECONDS, TakesArguments
 from headway.cli.waiting import finish
-from headway.cli.words import NOTHING
 from headway.cli.words import size as size_text
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ import click
 
 from headway.cli.failures import DONE
 from headway.cli.options import epilog, json_option, on_bus
-from headway.cli.output import Column, Table, print_json
+from headway.cli.output import NOTHING, Column, Table, print_json
 from headway.cli.types import SECONDS, json_or_text
 from headway.cli.views import runtime_data
 from headway.cli.waiting import finish
-from headway.cli.words import NOTHING, duration, size
+from headway.cli.words import duration, size
 
 if TYPE_CHECKING:
     from headway import Client

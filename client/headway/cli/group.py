@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import importlib
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import click
 
 from headway.cli.table import ENTRY_POINT_GROUP, SECTIONS, VERBS
 
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
 
 @cache
 def found_commands() -> dict[str, EntryPoint]:
     """The commands that installed packages bring, by name."""
+    from importlib.metadata import entry_points  # not for a verb of the client's own
+
     return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 

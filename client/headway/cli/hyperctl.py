@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import NoReturn, cast
 
@@ -55,4 +56,6 @@ def main() -> NoReturn:
     """The console script."""
     from headway.cli.app import run
 
-    sys.exit(run(sys.argv[1:], hyperctl, "hyperctl"))
+    status = run(sys.argv[1:], hyperctl, "hyperctl")
+    gc.freeze()  # as in headway.cli.main
+    sys.exit(status)

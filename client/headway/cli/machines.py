@@ -10,8 +10,8 @@ import click
 
 from headway.cli import views
 from headway.cli.options import epilog, json_option, on_bus
-from headway.cli.output import Table, print_json
-from headway.cli.words import NOTHING, duration
+from headway.cli.output import NOTHING, Table, print_json
+from headway.cli.words import duration
 from headway_bus.records import QueueState
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ import click
 
 from headway.cli import views
 from headway.cli.options import epilog, json_option, on_bus
-from headway.cli.output import Column, Table, print_json
+from headway.cli.output import NOTHING, Column, Table, print_json
 from headway.cli.stories import story_lines
 from headway.cli.streams import print_record
-from headway.cli.words import NOTHING, moment
+from headway.cli.words import moment
 from headway_bus.records import Transition
 
 if TYPE_CHECKING:

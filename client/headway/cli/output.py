@@ -14,7 +14,8 @@ from typing import Any, TextIO
 
 import click
 
-from headway.cli.words import NOTHING, plain
+NOTHING = "-"
+"""What stands in a cell that has no value, so that columns can be told apart with ``cut`` and ``awk``."""
 
 STYLES = {
     "waiting": "dim",
@@ -66,6 +67,8 @@ class Table:
 
 def print_json(value: Any) -> None:
     """``value`` as JSON, indented, keys in the order given."""
+    from headway.cli.words import plain  # it brings the records of the bus along
+
     click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
 
 

@@ -15,10 +15,10 @@ from headway.cli.batch_options import batches_option, explicit_bus, log_level, l
 from headway.cli.failures import DONE, FAILED
 from headway.cli.options import Choice, epilog
 from headway.cli.output import note, print_json
-from headway.cli.words import duration
 
 if TYPE_CHECKING:
     from headway.batch.running import Result
+    from headway.early_hub import EarlyHub
 
 
 @click.command(
@@ -59,6 +59,28 @@ def run(ctx: click.Context, /, config: Path, plain: bool, as_json: bool, **given
     batch is run again, unless its command, parameters, assets or environment have changed; one that failed, was killed or
     interrupted runs again. Ctrl-C ends all jobs. Exit status 0 only if every job succeeded.
     """
+    with _early_hub(ctx.find_root().ensure_object(Choice).bus) as early:
+        return _run(ctx, config, plain, as_json, given, early)
+
+
+@contextmanager
+def _early_hub(bus: str | None) -> Iterator[EarlyHub | None]:
+    """The process of the private bus, if one is wanted, begun before anything else: it imports while this process does."""
+    if bus is not None:
+        yield None
+        return
+    from headway.early_hub import EarlyHub
+
+    early = EarlyHub(ahead=True)
+    try:
+        yield early
+    finally:
+        early.discard()
+
+
+def _run(
+    ctx: click.Context, config: Path, plain: bool, as_json: bool, given: dict[str, Any], early: EarlyHub | None
+) -> int:
     from headway.batch.callbacks import ConsoleCallback
     from headway.batch.config import load_file
     from headway.batch.running import run_loaded
@@ -75,7 +97,7 @@ def run(ctx: click.Context, /, config: Path, plain: bool, as_json: bool, **given
     options = _options(given, ctx.find_root().ensure_object(Choice).bus)
     quiet = draws or as_json or level in ("error", "critical", "warning")
     with _stopped_by_term(), live_table(draws) as refresh:
-        result = run_loaded(loaded, options, [] if quiet else [ConsoleCallback()], refresh)
+        result = run_loaded(loaded, options, [] if quiet else [ConsoleCallback()], refresh, early)
     print_json(_plain_result(result)) if as_json else _print_result(result)
     return DONE if result.succeeded else FAILED
 
@@ -103,6 +125,8 @@ def _stopped_by_term() -> Iterator[None]:
 
 
 def _print_result(result: Result) -> None:
+    from headway.cli.words import duration
+
     counts = ", ".join(f"{count} {state}" for state, count in result.summary.items() if count and state != "total")
     skipped = f" ({result.n_skipped} skipped: done before)" if result.n_skipped else ""
     click.echo(f"{result.summary['total']} jobs: {counts}{skipped}, in {duration(result.elapsed)}")

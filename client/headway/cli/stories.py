@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from headway.cli.words import NOTHING, duration, moment, number, plain
+from headway.cli.output import NOTHING
+from headway.cli.words import duration, moment, number, plain
 
 INDENT = "  "
 EMPTY: tuple[Any, ...] = (None, "", [], {})

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from headway.cli.options import epilog, json_option, on_bus
-from headway.cli.output import Column, Table, print_json
-from headway.cli.words import NOTHING, duration
+from headway.cli.output import NOTHING, Column, Table, print_json
+from headway.cli.words import duration
 
 if TYPE_CHECKING:
     from headway import Client

@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from headway.cli.output import Column, bar
+from headway.cli.output import NOTHING, Column, bar
 from headway.cli.words import (
-    NOTHING,
     UNKNOWN,
     duration,
     estimate,

@@ -10,12 +10,11 @@ from typing import Any
 
 import msgspec
 
+from headway.cli.output import NOTHING
 from headway_bus.ids import ID_BYTES, text_of
 from headway_bus.records import Estimate
 
 UNKNOWN = "unknown"
-NOTHING = "-"
-"""What stands in a cell that has no value, so that columns can be told apart with ``cut`` and ``awk``."""
 
 
 def duration(seconds: float) -> str:
