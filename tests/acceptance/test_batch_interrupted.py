@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
+import psutil
 from acceptance_shell import PATIENCE, Shell, start_up, wait_for_file
 from batch_shell import begun, job, ran, sleepers, text_of, write_batch
 
@@ -79,3 +81,34 @@ def test_a_private_bus_that_dies_takes_its_jobs_with_it(shell: Shell) -> None:
     assert shell.files() == []
     (data(shell) / "release").touch()
     assert ran(shell, file)["states"] == {"one": "succeed"}
+
+
+def none_left(shell: Shell) -> bool:
+    """Whether the shell's processes end by themselves."""
+    deadline = time.monotonic() + PATIENCE
+    while left := shell.processes():
+        if time.monotonic() > deadline:
+            return False
+        psutil.wait_procs(left, timeout=1.0)
+    return True
+
+
+def test_a_bus_that_was_begun_for_a_batch_that_cannot_run_is_gone_when_the_error_is_told(shell: Shell) -> None:
+    for words in (["--config", "none.json"], ["--config", write_batch(shell, job("one", "true")), "--only", "two"]):
+        assert shell("run", *words).status == 2
+        assert none_left(shell)
+        assert shell.files() == []
+
+
+def test_a_run_that_is_killed_before_its_bus_has_heard_what_it_is_to_be_leaves_nothing(shell: Shell) -> None:
+    file = shell.home / "b.json"
+    os.mkfifo(file)  # nobody writes it: the run waits for its batch
+    running = begun(shell, file)
+    deadline = time.monotonic() + PATIENCE
+    while len(sleepers(shell, "headway.private_hub")) < 3 and time.monotonic() < deadline:  # hub, runtime, nursery
+        time.sleep(0.01)
+    assert len(sleepers(shell, "headway.private_hub")) == 3
+    running.kill()
+    running.wait()
+    assert none_left(shell)
+    assert shell.files() == []
