@@ -32,6 +32,7 @@ Pass the same ``Options`` object for tasks that share it: what is known of it is
 ``backlog``      all that waits: a lane for each demand, and plans
 ``lanes``        the queued tasks of one demand in order
 ``dispatcher``   what is committed now
+``contest``      whose turn it is, among lanes for which somebody has room
 ``work``         what tasks that are alike share
 ``eligibility``  who may run a task at all
 ``resources``    what a runtime has and what is taken of it

@@ -11,7 +11,7 @@ from headway_controller.placement.lanes import Lane
 from headway_controller.placement.work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from random import Random
 
     from headway_bus.records import Options
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from headway_controller.placement.work import Batch
 
 MAX_LANES = 256
-"""Beyond so many lanes the empty ones are forgotten: each of them is looked at for every decision."""
+"""Beyond so many lanes, and when they have doubled since, the empty ones are forgotten."""
 MAX_DRAWN = 64
 """Batches of one bucket among which one is drawn; of more, the first is taken."""
 
@@ -44,10 +44,17 @@ class Backlog:
 
     def __init__(self, catalogue: Catalogue, binder: Binder) -> None:
         self.lanes: dict[tuple[Line, Demand], Lane] = {}
+        self.awake: dict[Lane, None] = {}
+        """The lanes that a decision looks at: in all others nothing waits, or what waits there names a runtime that has no
+        room, and to which nothing has happened since."""
         self.queued = 0
         self.shares = Shares()
         self._catalogue = catalogue
         self._binder = binder
+        self._asleep: dict[str, dict[Lane, None]] = {}
+        """By the runtime that they name."""
+        self._serial = 0
+        self._most_lanes = MAX_LANES
 
     def line_of(self, work: Work, owner: str) -> Line:
         """Whose turn such work of that client waits for. A queue in strict order of arrival is one for all clients."""
@@ -58,11 +65,37 @@ class Backlog:
         key = (line, work.demand)
         lane = self.lanes.get(key)
         if lane is None:
-            if len(self.lanes) > MAX_LANES:
-                for empty in [key for key, each in self.lanes.items() if not each.count]:
-                    del self.lanes[empty]
-            lane = self.lanes[key] = Lane(work.demand, line)
+            if len(self.lanes) > self._most_lanes:
+                self._prune()
+            self._serial += 1
+            lane = self.lanes[key] = Lane(work.demand, line, self._serial)
         return lane
+
+    def _prune(self) -> None:
+        for empty in [key for key, each in self.lanes.items() if not each.count]:
+            lane = self.lanes.pop(empty)
+            self.awake.pop(lane, None)
+            if lane.demand.runtime in self._asleep:
+                self._asleep[lane.demand.runtime].pop(lane, None)
+        self._most_lanes = max(MAX_LANES, 2 * len(self.lanes))
+
+    def put_to_sleep(self, lane: Lane) -> None:
+        """Nothing waits there, or the runtime that it names has no room: look at it again when that has changed."""
+        del self.awake[lane]
+        if lane.count:
+            self._asleep.setdefault(lane.demand.runtime, {})[lane] = None
+
+    def wake(self, books: Iterable[Book]) -> None:
+        """Something has happened to these runtimes, or they are new."""
+        if self._asleep:
+            for book in books:
+                if lanes := self._asleep.pop(book.name, None):
+                    self.awake.update(lanes)
+
+    def _put(self, batch: Batch) -> None:
+        lane = self.lane_of(batch.work, batch.line)
+        lane.add(batch)
+        self.awake[lane] = None
 
     def busy_lanes(self) -> Iterator[Lane]:
         """The common lanes in which something waits."""
@@ -73,7 +106,7 @@ class Backlog:
         return {lane.demand.need for lane in self.busy_lanes()}
 
     def add(self, batch: Batch) -> None:
-        self.lane_of(batch.work, batch.line).add(batch)
+        self._put(batch)
         self.queued += len(batch.tasks)
         self.shares.add(batch.line, len(batch.tasks))
 
@@ -125,7 +158,7 @@ class Backlog:
     def unplan(self, book: Book | None) -> None:
         """Back to the common lanes with what was planned on that runtime, or on all."""
         for batch in self._binder.plans.release(book):
-            self.lane_of(batch.work, batch.line).add(batch)
+            self._put(batch)
 
     def sort_anew(self) -> None:
         """Which lane a task belongs to, or its place there, may have changed: put every batch where it belongs."""
@@ -133,7 +166,8 @@ class Backlog:
         self.unplan(None)
         self._catalogue.forget()
         lanes = list(self.lanes.values())
-        self.lanes.clear()
+        for table in (self.lanes, self.awake, self._asleep):
+            table.clear()
         for lane in lanes:
             for batch in lane.batches():
                 tasks = [task for task in batch.tasks if task not in lane.removed]
@@ -142,10 +176,12 @@ class Backlog:
                     line = self.line_of(work, batch.owner)
                     self.shares.remove(batch.line, len(tasks))
                     self.shares.add(line, len(tasks))
-                    self.lane_of(work, line).add(batch.part(tasks, batch.offset, work, line))
+                    self._put(batch.part(tasks, batch.offset, work, line))
 
     def validate(self) -> None:
         """Raises AssertionError when the count is not what waits."""
         waiting = sum(lane.count for lane in self.lanes.values()) + len(self._binder.plans.where)
         assert self.queued == waiting, f"{self.queued} tasks are counted as queued, {waiting} wait"
+        watched = self.awake.keys() | {lane for lanes in self._asleep.values() for lane in lanes}
+        assert all(lane in watched for lane in self.busy_lanes()), "something waits where nobody looks"
         self.shares.validate(waiting)

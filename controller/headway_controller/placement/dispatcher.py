@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from headway_bus.ids import TaskId
 from headway_bus.records import Options
+from headway_controller.placement.contest import Alone, Contest
 from headway_controller.placement.credit import room
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Dispatcher:
     def dispatch(self, now: float) -> list[Commit]:
         """What to commit now. It is booked when this returns."""
         changed = self._fleet.examine(now)
+        self._backlog.wake(changed)
         commits: list[Commit] = []
         if not self._backlog.queued:
             return commits
@@ -53,33 +55,41 @@ class Dispatcher:
     # ------------------------------------------------------------------------------------------ late
 
     def _dispatch_common(self, now: float, commits: list[Commit]) -> None:
-        blocked: set[Lane] = set()
-        for lane in self._backlog.lanes.values():
+        wanting = self._wanting(now)
+        if not wanting:
+            return
+        contest = Contest(wanting, now) if len(wanting) > 1 else Alone(wanting[0], now)
+        has_taken = False
+        while (chosen := contest.head()) is not None:
+            lane, tier, bucket = chosen
+            if has_taken and not self._fleet.has_room(lane.demand, now):
+                contest.drop()
+            elif not lane.settle(tier, bucket):
+                contest.again()
+            elif self._commit_some(lane, tier, bucket, now, commits):
+                has_taken = True
+                contest.again()
+            else:
+                contest.drop()
+
+    def _wanting(self, now: float) -> list[Lane]:
+        """The lanes for which somebody has room."""
+        backlog, has_room = self._backlog, self._fleet.has_room
+        wanting: list[Lane] = []
+        idle: list[Lane] = []
+        for lane in backlog.awake:
+            if not lane.count:
+                idle.append(lane)
+                continue
             if lane.count > EXAMINED:
                 lane.refresh(EXAMINED)
-        while self._backlog.queued:
-            chosen = self._next(now, blocked)
-            if chosen is None:
-                return
-            lane, tier, bucket = chosen
-            if lane.settle(tier, bucket) and not self._commit_some(lane, tier, bucket, now, commits):
-                blocked.add(lane)
-
-    def _next(self, now: float, blocked: set[Lane]) -> tuple[Lane, Tier, Bucket] | None:
-        """The head of the order, among the lanes for which somebody has room: fair shares first, then priority."""
-        best: tuple[Lane, Tier, Bucket] | None = None
-        best_key: tuple[float, ...] | None = None
-        for lane in self._backlog.lanes.values():
-            if not lane.count or lane in blocked or not self._fleet.has_room(lane.demand, now):
-                continue
-            found = lane.first(now)
-            if found is None:
-                continue
-            level, tier, bucket = found
-            key = (lane.line.share.had, -level, lane.line.had, bucket.head_key)
-            if best_key is None or key < best_key:
-                best, best_key = (lane, tier, bucket), key
-        return best
+            if has_room(lane.demand, now):
+                wanting.append(lane)
+            elif lane.demand.runtime:
+                idle.append(lane)
+        for lane in idle:
+            backlog.put_to_sleep(lane)
+        return wanting
 
     def _commit_some(self, lane: Lane, tier: Tier, bucket: Bucket, now: float, commits: list[Commit]) -> bool:
         """Commit the head of that bucket, and as many of its like as make sense at once. False: no room for it."""
@@ -153,6 +163,6 @@ class Dispatcher:
 
 
 def _turn(found: tuple[Lane, tuple[int, Tier, Bucket]]) -> tuple[float, ...]:
-    """What orders the heads of lanes; see :meth:`Dispatcher._next`."""
+    """What orders the heads of lanes; see ``contest``."""
     lane, (level, _, bucket) = found
     return lane.line.share.had, -level, lane.line.had, bucket.head_key

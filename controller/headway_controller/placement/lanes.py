@@ -191,11 +191,13 @@ class Tier:
 class Lane:
     """``count`` is the number of tasks that wait here; removed ones are skipped when their turn comes."""
 
-    __slots__ = ("_scan", "count", "demand", "line", "removed", "tiers", "top")
+    __slots__ = ("_scan", "count", "demand", "line", "removed", "serial", "tiers", "top")
 
-    def __init__(self, demand: Demand, line: Line) -> None:
+    def __init__(self, demand: Demand, line: Line, serial: int = 0) -> None:
         self.demand = demand
         self.line = line
+        self.serial = serial
+        """Of two lanes whose turn it is, the one with the lower goes first."""
         self.tiers: dict[int, Tier] = {}
         self.count = 0
         self.removed: set[TaskId] = set()
