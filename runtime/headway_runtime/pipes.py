@@ -49,6 +49,9 @@ class Reader:
 
     def __init__(self, stream: socket.socket) -> None:
         self._stream = stream
+        # One for all reads: a new one of this size is memory of its own from the kernel each time, given back when it
+        # shrinks to what came, which costs a lone attempt more than reading it.
+        self._room = memoryview(bytearray(READ_BYTES))
         self._rest = b""
         self._parcel: Parcel | None = None
         self._frames_left = 0
@@ -63,9 +66,10 @@ class Reader:
                 raise EOFError
             self._filled += count
             return self._cut(b"") if self._filled == len(self._frame) else []
-        data = self._stream.recv(READ_BYTES)
-        if not data:
+        count = self._stream.recv_into(self._room)
+        if not count:
             raise EOFError
+        data = bytes(self._room[:count])
         return self._cut(self._rest + data if self._rest else data)
 
     def _cut(self, data: bytes) -> list[Parcel]:

@@ -15,6 +15,7 @@ the same operations may be written again. Receipts come in the order of the writ
 ``protocol``      what a store does, and the plain records: operations in, stored tasks out
 ``sqlite_store``  the embedded store
 ``writer``        the thread that commits
+``journal``       small writes, noted in a row each until the thread moves them into the tables
 ``apply``, ``bulk``, ``schema``  operations into SQL, many rows in one statement, the tables and their migrations
 ``reads``, ``listing``  rows into records
 ``temporary``     where those go that shall not be kept: a folder that goes away with its owner

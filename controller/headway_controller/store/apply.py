@@ -257,11 +257,11 @@ class Applier:
     def _insert_ends(self, ends: list[EndTask]) -> None:
         # Which of two ends of one task comes first matters, so the two sorts must not change places.
         seen = {end.task for end in ends}
-        plain = [end for end in ends if _is_plain(end)] if len(seen) == len(ends) else []
+        plain = [end for end in ends if is_plain(end)] if len(seen) == len(ends) else []
         if plain:
             self._insert_plain_ends(plain)
         if len(plain) < len(ends):
-            self._insert_full_ends([end for end in ends if not _is_plain(end)] if plain else ends)
+            self._insert_full_ends([end for end in ends if not is_plain(end)] if plain else ends)
 
     def _insert_plain_ends(self, ends: list[EndTask]) -> None:
         rows = [
@@ -338,7 +338,8 @@ class _Batch:
         self.descriptions: list[DescribeTask] = []
 
 
-def _is_plain(end: EndTask) -> bool:
+def is_plain(end: EndTask) -> bool:
+    """Whether there is nothing to tell of it but a result."""
     return (
         end.status is Status.SUCCEEDED
         and end.error is None

@@ -85,7 +85,10 @@ _DESCRIPTIONS = (
         DELETE FROM descriptions WHERE number = old.number; END""",
 )
 
-STEPS: tuple[Step, ...] = (Step(1, _FIRST), Step(2, _NAMESPACES), Step(3, _DESCRIPTIONS))
+# Small writes that have not been moved into the tables yet: see journal.py.
+_JOURNAL = ("CREATE TABLE journal (number INTEGER PRIMARY KEY, body BLOB NOT NULL)",)
+
+STEPS: tuple[Step, ...] = (Step(1, _FIRST), Step(2, _NAMESPACES), Step(3, _DESCRIPTIONS), Step(4, _JOURNAL))
 
 
 def version_of(connection: sqlite3.Connection) -> int:

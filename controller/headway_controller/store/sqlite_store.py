@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from headway_bus.errors import StoreError
@@ -73,7 +75,7 @@ class SqliteStore:
     def load_unfinished(self, page: int = 5000) -> Iterator[list[StoredTask]]:
         number = 0
         while True:
-            with self._database.reading() as connection:
+            with self._reading() as connection:
                 tasks = self._reader.unfinished_after(connection, number, page)
             if not tasks:
                 return
@@ -81,66 +83,72 @@ class SqliteStore:
             number = tasks[-1].number
 
     def find(self, tasks: Sequence[TaskId]) -> list[StoredTask]:
-        with self._database.reading() as connection:
+        with self._reading() as connection:
             return self._reader.find(connection, tasks)
 
     def find_statuses(self, tasks: Sequence[TaskId]) -> dict[TaskId, Status | None]:
-        with self._database.reading() as connection:
+        with self._reading() as connection:
             return reads.find_statuses(connection, tasks)
 
     def find_namespaces(self, tasks: Sequence[TaskId]) -> dict[TaskId, str]:
-        with self._database.reading() as connection:
+        with self._reading() as connection:
             return reads.find_namespaces(connection, tasks)
 
     def find_page(self, which: TaskFilter, limit: int = 100, before: TaskId | bytes = b"") -> list[StoredTask]:
-        with self._database.reading() as connection:
+        with self._reading() as connection:
             return self._reader.find_page(connection, which, limit, before)
 
     def find_by_prefix(self, text: str, limit: int = 10) -> list[TaskId]:
-        with self._database.reading() as connection:
+        with self._reading() as connection:
             return reads.find_by_prefix(connection, text, limit)
 
     def find_by_key(self, key: str, limit: int = 10) -> list[TaskId]:
-        with self._database.reading() as connection:
+        with self._reading() as connection:
             return reads.find_by_key(connection, key, limit)
 
     def logs(self, task: TaskId, attempt: int = 0, after: int = 0, limit: int = 1000) -> LogSlice:
-        with self._database.reading() as connection:
+        with self._reading() as connection:
             return reads.logs(connection, task, attempt, after, limit)
 
     def job_counts(self, job: str = "", namespaces: tuple[str, ...] | None = None) -> list[JobCount]:
-        with self._database.reading() as connection:
+        with self._reading() as connection:
             return reads.job_counts(connection, job, namespaces)
 
     def counts(self, namespaces: tuple[str, ...] | None = None) -> dict[str, int]:
-        with self._database.reading() as connection:
+        with self._reading() as connection:
             return reads.counts(connection, namespaces)
 
     def find_expired(self, now: float, retention: float, limit: int = 10_000) -> list[TaskId]:
-        with self._database.reading() as connection:
+        with self._reading() as connection:
             return reads.find_expired(connection, now, retention, limit)
 
     def load_state(self, key: str) -> bytes | None:
-        with self._database.reading() as connection:
+        with self._reading() as connection:
             return reads.load_state(connection, key)
 
     def sweep_blobs(self, before: float) -> int:
         with self._sweeping:
-            with self._database.reading() as connection:
+            with self._reading() as connection:
                 keep = reads.referenced_blobs(connection)
             return self.blobs.sweep(keep, before)
 
     def backup(self, path: Path) -> None:
         # A blob whose task is purged during the backup is in the copied database, so it must not be swept meanwhile.
-        with self._sweeping, self._database.reading() as connection:
+        with self._sweeping, self._reading() as connection:
             health.backup(connection, path, self.blobs)
 
     def check(self) -> Health:
         try:
-            with self._database.reading() as connection:
+            with self._reading() as connection:
                 return health.check(connection, self.path, self.blobs)
         except StoreError as error:
             return Health(False, [str(error)])
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        self._writer.settle()  # what was noted is stored, and must be seen
+        with self._database.reading() as connection:
+            yield connection
 
     def close(self) -> None:
         self._writer.close()

@@ -1,5 +1,8 @@
 """The one thread that writes: it takes everything that was handed over, commits it as one transaction, and reports.
 
+A small write that meets an idle store does not wait for it: it is stored by the caller, as a row of the journal where that
+will do, and the thread moves such rows into the tables before it does anything else, and soon in any case.
+
 Whoever hands over does not wait, and the busier the store is the more goes into one commit. A commit that fails
 because of the disk fails for all that were in it; one that fails because of a value is repeated write by write, so that
 only the bad write gets the error. The thread itself never ends before :meth:`Writer.close`: when the disk has room
@@ -11,6 +14,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from headway_bus.errors import StoreError
@@ -19,6 +23,7 @@ from headway_bus.records import Blob
 from headway_controller.store.apply import Applier
 from headway_controller.store.blobs import BlobFolder
 from headway_controller.store.database import Database
+from headway_controller.store.journal import Journal
 from headway_controller.store.protocol import (
     AppendLogs,
     DescribeTask,
@@ -27,6 +32,7 @@ from headway_controller.store.protocol import (
     NewTasks,
     Operation,
     Receipt,
+    StoreDamaged,
     UpdateTask,
 )
 from headway_controller.store.sealing import Sealer
@@ -43,8 +49,15 @@ AT_ONCE_BYTES = 65_536
 """The largest write that may be committed in the caller's thread: some 50 µs of work."""
 
 AT_ONCE_RUN = 200
-"""Writes in a row that may go this way. The next one goes to the thread, whose commit moves a long log into the database:
-that waits for the disk, and the caller's event loop must not."""
+"""Writes in a row that may go into the tables this way. The next one goes to the thread, whose commit moves a long log into
+the database: that waits for the disk, and the caller's event loop must not."""
+
+MOVE_ROWS = 32
+"""Rows of the journal at which the thread is called to move them. It begins right after the last of them was stored, when
+the next lone write is farthest away."""
+
+MOVE_SECONDS = 0.1
+"""After that time they are moved, however few they are."""
 
 _log = get_logger("store")
 
@@ -53,6 +66,10 @@ class _Write(NamedTuple):
     operations: Sequence[Operation]
     token: object
     rows: int
+
+
+_LOOK = _Write((), None, 0)
+"""Not a write: a call to look at the journal."""
 
 
 class Writer:
@@ -70,6 +87,7 @@ class Writer:
         self._connection = database.writer
         self._on_stored = on_stored
         self._applier = Applier(database.writer, blobs, sealer)
+        self._journal = Journal(database.writer)
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._handover = threading.Lock()
         self._closed = False
@@ -78,6 +96,7 @@ class Writer:
         self._writes = 0
         self._reported = 0
         self._at_once = 0
+        self._looks = False  # whether the thread looks at the journal by itself
         self._patient = True
         self.counters = dict.fromkeys(
             ("commits", "rows", "writes_failed", "tasks_known", "ends_repeated", "reports_failed"), 0
@@ -116,13 +135,29 @@ class Writer:
             return None
         try:
             self._be_patient(False)
-            (receipt,) = self._commit([_Write(operations, token, rows)]) if operations else (Receipt(token),)
+            if not operations:
+                return Receipt(token)
+            if self._journal.note(operations):
+                self.counters["rows"] += rows
+                self._call_mover()
+                return Receipt(token)
+            self._move()
+            (receipt,) = self._commit([_Write(operations, token, rows)])
         except Exception:
             return None  # the thread meets the same trouble again, and knows what to do about it
         finally:
             self._database.writing.release()
         self._at_once += 1
         return receipt
+
+    def settle(self) -> None:
+        """Move what was noted into the tables, so that a reader sees it there. Raises StoreError if that cannot be done."""
+        if self._journal.rows and not self._closed and not self._database.damage:
+            try:
+                with self._database.writing:
+                    self._move()
+            except Exception as error:
+                raise self._database.explain(error) from error
 
     def close(self) -> None:
         """Store what was handed over, report it, and end the thread."""
@@ -141,25 +176,76 @@ class Writer:
                 self._report(receipts)
                 self._reported += len(writes)
                 self._at_once = 0
+            elif last or len(self._journal.rows) >= MOVE_ROWS:
+                self._move_quietly()
             if last:
                 return
 
     def _take(self) -> tuple[list[_Write], bool]:
-        """Wait for a write and take all that lie there with it; whether the store is being closed."""
+        """Wait for a write and take all that lie there with it; whether the store is being closed. Without any of the two
+        it is time to look at the journal."""
         writes: list[_Write] = []
         rows = size = 0
-        write = self._queue.get()
+        write = self._wait()
         while write is not None:
-            writes.append(write)
-            rows += write.rows
-            size += _size_of_all(write.operations)
-            if rows >= MAX_COMMIT_ROWS or size >= MAX_COMMIT_BYTES:
-                return writes, False
+            if write is not _LOOK:
+                writes.append(write)
+                rows += write.rows
+                size += _size_of_all(write.operations)
+                if rows >= MAX_COMMIT_ROWS or size >= MAX_COMMIT_BYTES:
+                    return writes, False
             try:
                 write = self._queue.get_nowait()
             except queue.Empty:
                 return writes, False
         return writes, True
+
+    def _wait(self) -> _Write | None:
+        if not self._looks:
+            return self._queue.get()
+        try:
+            return self._queue.get(timeout=MOVE_SECONDS)
+        except queue.Empty:
+            with self._database.writing:
+                self._looks = bool(self._journal.rows)
+            self._move_quietly()
+            return _LOOK
+
+    def _call_mover(self) -> None:
+        """See to it that the thread moves what was noted: now if it is much, else soon. The caller holds the lock."""
+        if not self._looks or len(self._journal.rows) == MOVE_ROWS:
+            self._looks = True
+            self._queue.put(_LOOK)
+
+    def _move_quietly(self) -> None:
+        """What keeps it from being moved meets the next write, or the next reader, as well, and they say it."""
+        with suppress(Exception), self._database.writing:
+            if not self._database.damage:
+                self._be_patient(True)
+                self._move()
+
+    def _move(self) -> None:
+        """Everything noted goes into the tables. The caller holds the lock."""
+        rows = self._journal.rows
+        if not rows:
+            return
+        try:
+            self._transact([operations for _, operations in rows], moved=(rows[0][0], rows[-1][0]))
+        except Exception as error:
+            if is_of_the_surroundings(error) or isinstance(self._database.explain(error), StoreDamaged):
+                raise
+            self._move_each()
+        self._journal.clear()
+
+    def _move_each(self) -> None:
+        """One row does not fit: the others must not stay behind for it."""
+        for number, operations in self._journal.rows:
+            try:
+                self._transact([operations], moved=(number, number))
+            except Exception as error:
+                if is_of_the_surroundings(error):
+                    raise
+                _log.exception("a noted write does not fit into the tables; it stays in the journal", number=number)
 
     def _report(self, receipts: list[Receipt]) -> None:
         try:
@@ -175,6 +261,7 @@ class Writer:
                 raise self._database.damage
             with self._database.writing:
                 self._be_patient(True)
+                self._move()
                 return self._commit(writes)
         except Exception as error:
             if len(writes) > 1 and not is_of_the_surroundings(error) and not self._database.damage:
@@ -188,10 +275,13 @@ class Writer:
             self._patient = patient
             self._database.be_patient(patient)
 
-    def _commit(self, writes: list[_Write]) -> list[Receipt]:
+    def _transact(self, writes: Sequence[Sequence[Operation]], moved: tuple[int, int] | None = None) -> None:
+        """Apply all of it or nothing; ``moved``: the first and the last row of the journal that this was."""
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            self._applier.apply([write.operations for write in writes])
+            self._applier.apply(writes)
+            if moved is not None:
+                self._journal.strike(*moved)
             self._connection.execute("COMMIT")
         except BaseException:
             self._applier.forget()
@@ -199,6 +289,9 @@ class Writer:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+
+    def _commit(self, writes: list[_Write]) -> list[Receipt]:
+        self._transact([write.operations for write in writes])
         known = self._applier.known
         self.counters["commits"] += 1
         self.counters["rows"] += sum(write.rows for write in writes)

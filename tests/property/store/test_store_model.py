@@ -80,6 +80,14 @@ any_end = st.builds(
     small,
     small,
 )
+lone_task = st.builds(
+    NewTasks,
+    st.sampled_from(OPTIONS),
+    times,
+    st.just("a"),
+    st.lists(st.tuples(tasks, values), min_size=1, max_size=1),
+)
+lone_end = st.builds(EndTask, tasks, st.just(Status.SUCCEEDED), small, times, times, times, st.just("r"), values)
 good_end = st.builds(
     EndTask, tasks, st.just(Status.SUCCEEDED), small, times, expires=expiries, story=st.binary(max_size=2)
 )
@@ -241,6 +249,25 @@ class StoreMachine(RuleBasedStateMachine):
         if reopen:
             self.close_and_open()
         self.write([[again]])
+
+    @rule(new=lone_task, end=lone_end, apart=st.booleans())
+    def run_alone(self, new: NewTasks, end: EndTask, apart: bool) -> None:
+        """As the controller stores a task that comes alone: with its end, or before it, and without the thread."""
+        self.note([new] if apart else [new, end])
+        if apart:
+            self.note([end])
+
+    @rule(operation=st.one_of(update, any_end, lone_end, new_tasks))
+    def write_at_once(self, operation: Operation) -> None:
+        self.note([operation])
+
+    def note(self, batch: list[Operation]) -> None:
+        receipt = self.store.write_at_once(batch, "at once")
+        if receipt is None:
+            self.write([batch])  # the thread is at work, or there is too much of it
+            return
+        known = [task for operation in batch for task in self.model.apply(operation)]
+        assert (receipt.token, receipt.error, list(receipt.known)) == ("at once", None, known)
 
     def write(self, writes: list[list[Operation]]) -> None:
         while not self.model.is_in_order([operation for batch in writes for operation in batch]):

@@ -62,3 +62,8 @@ def new_tasks(tasks: list[TaskId], options: Options | None = None, payload: byte
 
 def end(task: TaskId, status: Status = Status.SUCCEEDED, **fields: object) -> EndTask:
     return EndTask(task, status, 1, 2000.0, **fields)  # type: ignore[arg-type]
+
+
+def lone_end(task: TaskId) -> EndTask:
+    """With nothing to tell but a value."""
+    return EndTask(task, Status.SUCCEEDED, 1, 1001.0, 1000.5, 0.5, "r1", b"value", predicted=0.25)

@@ -368,11 +368,11 @@ def test_a_large_write_or_one_that_must_reach_the_disk_goes_to_the_thread(tmp_pa
 
 def test_after_many_small_writes_one_goes_to_the_thread_which_looks_after_the_log(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "h.db")
-    for _ in range(AT_ONCE_RUN):
-        assert bench.store.write_at_once([new_tasks(new_task_ids(1))]) is not None
-    assert bench.store.write_at_once([new_tasks(new_task_ids(1))]) is None
+    for number in range(AT_ONCE_RUN):
+        assert bench.store.write_at_once([SaveState("x", b"%d" % number)]) is not None
+    assert bench.store.write_at_once([SaveState("x", b"no")]) is None
     bench.add(1)
-    assert write_at_once(bench, new_tasks(new_task_ids(1))) is not None
+    assert write_at_once(bench, SaveState("x", b"again")) is not None
     bench.store.close()
 
 
