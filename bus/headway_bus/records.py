@@ -244,7 +244,7 @@ class LogRecord(Record, frozen=True):
     task: TaskId
     attempt: int
     sequence: int  # counts from 0 within the attempt, over all streams
-    stream: str  # "stdout", "stderr", "log", "progress", "metric", "system"
+    stream: str  # "stdout", "stderr", "log", "progress", "metric", "message", "system"
     at: float  # Unix seconds by the runtime's clock
     text: str
     fields: dict[str, Any] = {}

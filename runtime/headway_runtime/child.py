@@ -31,7 +31,7 @@ from headway_bus.records import AttemptEnd, Blob, Ended, ErrorInfo, LogRecord, R
 from headway_runtime.capture import Capture
 from headway_runtime.journal import Journal
 from headway_runtime.orders import Answer, ChildSettings, ChildSpec, Key, Order, Work
-from headway_runtime.output import Allowance, Lines
+from headway_runtime.output import STOPPED, Allowance, Lines
 from headway_runtime.pipes import Reader, pack, write_all
 from headway_runtime.processes import has_children, live_children
 from headway_runtime.running import AttemptStopped, Runner
@@ -340,6 +340,7 @@ class Child:
                 return
             self.should_stop = True
             self._stop_key = key
+            self._add_log("system", STOPPED, {})
         loop, task = self.runner.loop, self.runner.running_task
         if loop is not None and task is not None:
             loop.call_soon_threadsafe(task.cancel)

@@ -25,7 +25,7 @@ from headway_bus.task_context import environment as task_environment
 from headway_runtime.files import MARK, WorkFolder
 from headway_runtime.keeper import Keeper
 from headway_runtime.orders import DEVICES_VARIABLE
-from headway_runtime.output import Allowance, Lines
+from headway_runtime.output import STOPPED, Allowance, Lines
 from headway_runtime.outputs import check_pattern, collect
 from headway_runtime.state import Attempt
 
@@ -262,17 +262,21 @@ class Command:
     def _say(self, said: list[Said]) -> None:
         if not said:
             return
+        self._last_errors.extend(text for stream, text, _ in said if stream == "stderr")
+        self._tell_records([each for each in said if self._allowance.takes(each[1])])
+
+    def _tell_records(self, said: list[Said]) -> None:
+        if not said:
+            return
         task, number = self.key
-        now = time()
-        records = []
-        for stream, text, fields in said:
-            if stream == "stderr":
-                self._last_errors.append(text)
-            if self._allowance.takes(text):
-                records.append(LogRecord(TaskId(task), number, self._sequence, stream, now, text, fields))
-                self._sequence += 1
-        if records:
-            self._listener.on_command_said(records)
+        first, now = self._sequence, time()
+        self._sequence += len(said)
+        self._listener.on_command_said(
+            [
+                LogRecord(TaskId(task), number, sequence, stream, now, text, fields)
+                for sequence, (stream, text, fields) in enumerate(said, first)
+            ]
+        )
 
     def pause(self, stop: bool) -> None:
         """Stop or resume reading its output: the pipe fills, and the command waits."""
@@ -288,7 +292,9 @@ class Command:
     # -------------------------------------------------------------------------------------- its end
 
     def send_signal(self, number: int) -> None:
-        """To its whole process tree."""
+        """To its whole process tree. With TERM it is stopped, and its log says so, between what it said before and after."""
+        if number == signal.SIGTERM:
+            self._tell_records([("system", STOPPED, {})])
         self._keeper.send_signal(self.tree, number)
 
     def on_started(self, pid: int) -> None:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import codecs
 
+STOPPED = "[stop]"
+"""What stands in the log of an attempt, as a record of the system's, where it was told to end."""
+
 LINE_BYTES = 64 * 1024
 """A line longer than this is handed over in pieces of that length."""
 

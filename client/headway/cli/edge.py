@@ -1,4 +1,4 @@
-"""The verbs about edges: ``edges``, and below ``edge``: ``run``, ``push``, ``pull``, ``tell``, ``forget``."""
+"""The verbs about edges: ``edges``, and below ``edge``: ``run``, ``push``, ``pull``, ``tell``, ``listen``, ``forget``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headway.cli.failures import DONE
+from headway.cli.listen import listen
 from headway.cli.options import epilog, json_option, on_bus
 from headway.cli.output import NOTHING, Column, Table, print_json
 from headway.cli.types import SECONDS, json_or_text
@@ -157,7 +158,14 @@ def forget(bus: Client, name: str) -> int:
 def add_verbs(command: click.Command) -> click.Command:
     """Put the verbs for clients below the agent's own command."""
     if isinstance(command, click.Group):
-        verbs: dict[str, Any] = {"run": run, "push": push, "pull": pull, "tell": tell, "forget": forget}
+        verbs: dict[str, Any] = {
+            "run": run,
+            "push": push,
+            "pull": pull,
+            "tell": tell,
+            "listen": listen,
+            "forget": forget,
+        }
         for name, verb in verbs.items():
             command.add_command(verb, name)
     return command

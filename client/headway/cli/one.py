@@ -18,7 +18,7 @@ from headway_bus.records import Transition
 if TYPE_CHECKING:
     from headway import Client
 
-STREAMS = click.Choice(["stdout", "stderr", "log", "progress", "metric", "system"])
+STREAMS = click.Choice(["stdout", "stderr", "log", "progress", "metric", "message", "system"])
 STORY_COLUMNS = (
     Column("at", fixed=True),
     Column("status", fixed=True),

@@ -25,6 +25,8 @@ def print_record(record: LogRecord, stream: TextIO | None = None, now: float = 0
 def record_text(record: LogRecord) -> str:
     if record.stream in ("stdout", "stderr"):
         return record.text.rstrip("\n")
+    if record.stream == "system" and not record.fields:
+        return record.text
     return " ".join(part for part in (f"[{record.stream}]", record.text, _fields(record)) if part)
 
 

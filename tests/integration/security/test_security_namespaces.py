@@ -80,6 +80,8 @@ NOTHING_FOUND: dict[str, Ask] = {
     "logs": lambda t, n: m.AskLogs(n, t.ended),
     "why it waits": lambda t, n: m.AskExplain(n, t.waiting),
     "why it ended": lambda t, n: m.AskExplain(n, t.ended),
+    "another description of one that waits": lambda t, n: m.Describe(n, t.waiting, "mine now"),
+    "another description of one that ended": lambda t, n: m.Describe(n, t.ended, "mine now"),
     "to come after it": lambda t, n: m.Submit(
         n, [m.Group(Options(Kind.CALL, "a:f", after=[t.waiting]), [(new_task_ids(1)[0], b"")])]
     ),
