@@ -61,6 +61,7 @@ class Bus(Table, frozen=True):
     frame: Annotated[int, Meta(ge=KIB, le=GIB)] = 4 * MIB
     blob_part: Annotated[int, Meta(ge=KIB, le=GIB)] = MIB
     payload_limit: Annotated[int, Meta(ge=KIB, le=1024 * GIB)] = GIB
+    file_limit: Annotated[int, Meta(ge=KIB, le=1024 * GIB)] = 64 * GIB
     key_file: str = ""
 
     def __post_init__(self) -> None:

@@ -9,10 +9,11 @@ import hashlib
 import os
 from pathlib import Path, PurePosixPath
 
+from headway_bus import copying, task_context
 from headway_bus.config import state_folder
+from headway_bus.copying import HASH_BYTES
 
 VARIABLE = "HEADWAY_DEPLOYED"
-HASH_BYTES = 32
 
 
 def folder() -> Path:
@@ -35,6 +36,14 @@ def place(name: str, content: bytes) -> dict[str, object]:
     write_whole(target, content)
     digest = hashlib.blake2b(content, digest_size=HASH_BYTES).hexdigest()
     return {"path": str(target), "size": len(content), "hash": digest}
+
+
+def place_file(name: str) -> dict[str, object]:
+    """The same with a file that came with the task under this name."""
+    target = path_of(name)
+    source = task_context.current().files[name]
+    copying.copy_whole(source, target)
+    return {"path": str(target), "size": target.stat().st_size, "hash": source.name}
 
 
 def write_whole(target: Path, content: bytes) -> None:

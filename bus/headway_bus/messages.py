@@ -334,6 +334,7 @@ class BlobPut(Message, frozen=True):
     request: int
     blob: Blob
     offset: int
+    is_file: bool = False  # of which more may be sent than of a value
 
 
 class BlobGet(Message, frozen=True):

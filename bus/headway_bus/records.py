@@ -135,7 +135,10 @@ class Retry(Record, frozen=True):
 
 
 class File(Record, frozen=True):
-    """A file that goes with a script: where it lies in the attempt's folder; or with a call: its name. And its content."""
+    """A file that goes with a script, or that one leaves: where it lies in the attempt's folder; with a call, its name.
+
+    And its content.
+    """
 
     path: str
     content: Blob
@@ -236,6 +239,7 @@ class Ended(Record, frozen=True):
     result: Payload = b""
     error: ErrorInfo | None = None
     age: float = 0.0  # seconds between the end and the sending
+    files: list[File] = []  # that it left beside its result; one without a name is the result itself
 
 
 class LogRecord(Record, frozen=True):
@@ -303,6 +307,7 @@ class Outcome(Record, frozen=True):
     waited: float = 0.0  # seconds from submission to the start of the last attempt
     ran: float = 0.0
     predicted: float = -1.0  # seconds of waiting predicted when it was submitted; below 0: unknown
+    files: list[File] = []  # that it left beside its result; one without a name is the result itself
 
 
 class Transition(Record, frozen=True):

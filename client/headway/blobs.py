@@ -1,4 +1,4 @@
-"""Values too large for a message, in parts and with a window, so that 100 MiB never stand in a queue at once.
+"""Values too large for a message, and files, in parts and with a window, so that 100 MiB never stand in a queue at once.
 
 They are named by the hash of their bytes: what the bus has already is not sent again, and what arrives is checked.
 """
@@ -7,24 +7,29 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headway_bus import messages
-from headway_bus.errors import BusError, TooLarge
+from headway_bus import copying, messages
+from headway_bus.copying import HASH_BYTES
+from headway_bus.errors import BundleError, BusError, TooLarge
 from headway_bus.records import Blob
 
 if TYPE_CHECKING:
     from headway.connection import Connection
 
-HASH_BYTES = 32
 WINDOW = 4
 """Parts on their way at a time: enough to keep a link busy through its round trip."""
 
 PATIENCE = 60.0
 """Seconds without the answer to a part, after which the transfer is given up."""
+
+SLOW_DISK = 50e6
+"""Bytes a second that the bus's disk can be read with, at least."""
 
 IN_PLACE = 256 * 1024
 """Bytes that are hashed on the event loop; larger ones in a thread, so that the loop goes on."""
@@ -38,36 +43,68 @@ async def blob_of(data: bytes | memoryview) -> Blob:
 
 
 class FileSource:
-    """A file's bytes, read part by part as they are sent: one of 10 GiB never stands in memory."""
+    """A file's bytes, hashed and then read part by part as they are sent: one of 10 GiB never stands in memory.
+
+    Making it reads the whole file. Raises BundleError for one that cannot be read.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
+        try:
+            self._stamp = _stamp(path.stat())
+            self.blob = Blob(*copying.hash_of(path))
+        except OSError as error:
+            raise BundleError(f"{path} cannot be read: {error.strerror or error}") from None
 
     def read(self, offset: int, length: int) -> bytes:
-        with self._path.open("rb") as file:
-            file.seek(offset)
-            return file.read(length)
+        """Raises BundleError if the file has gone or was changed since it was hashed."""
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                if _stamp(os.fstat(file.fileno())) != self._stamp:
+                    raise BundleError(
+                        f"{self.path} was changed while it was sent; send it again when nothing writes to it"
+                    )
+                file.seek(offset)
+                return file.read(length)
+        except FileNotFoundError:
+            raise BundleError(f"{self.path} vanished while it was sent") from None
+        except OSError as error:
+            raise BundleError(f"{self.path} cannot be read: {error.strerror or error}") from None
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 async def store(connection: Connection, data: bytes) -> Blob:
     """Bring the bytes to the bus, as far as it lacks them. Raises TooLarge before anything is sent."""
-    _check_size(connection, len(data))
+    limit = connection.limits.payload_limit
+    if len(data) > limit:
+        raise TooLarge(
+            f"{len(data)} bytes, the limit is {limit} ([bus] payload_limit in config.toml, or HEADWAY_BUS_PAYLOAD_LIMIT); "
+            "nothing was sent"
+        )
     return await _store(connection, await blob_of(data), data)
 
 
-async def store_file(connection: Connection, path: Path, blob: Blob) -> Blob:
-    """The same for a file whose hash is known. Raises BusError if it was changed since."""
-    _check_size(connection, blob.size)
-    return await _store(connection, blob, FileSource(path))
+async def store_file(connection: Connection, source: Path | FileSource) -> Blob:
+    """The same for a file. Raises TooLarge, and BundleError if it cannot be read or was changed since it was hashed."""
+    path = source if isinstance(source, Path) else source.path
+    limit = connection.limits.file_limit
+    with suppress(FileNotFoundError):
+        if (size := path.stat().st_size) > limit:
+            raise TooLarge(
+                f"{path} has {size} bytes; one file may have {limit} ([bus] file_limit in config.toml, or "
+                "HEADWAY_BUS_FILE_LIMIT); nothing of it was sent"
+            )
+    if isinstance(source, Path):
+        source = await asyncio.to_thread(FileSource, source)
+    return await _store(connection, source.blob, source)
 
 
-def _check_size(connection: Connection, size: int) -> None:
-    limit = connection.limits.payload_limit
-    if size > limit:
-        raise TooLarge(
-            f"{size} bytes, the limit is {limit} ([bus] payload_limit in config.toml, or HEADWAY_BUS_PAYLOAD_LIMIT); "
-            "nothing was sent"
-        )
+async def store_content(connection: Connection, content: bytes | Path) -> Blob:
+    """The same for either."""
+    return await (store(connection, content) if isinstance(content, bytes) else store_file(connection, content))
 
 
 async def _store(connection: Connection, blob: Blob, data: bytes | FileSource) -> Blob:
@@ -109,6 +146,84 @@ async def fetch(connection: Connection, blob: Blob) -> memoryview:
     return memoryview(buffer)
 
 
+async def fetch_file(connection: Connection, blob: Blob, target: Path) -> None:
+    """Write the bytes behind a blob to a file, whole or not at all, in the place of an earlier one. Its folder is made.
+
+    Parts are asked for a few at a time, and are written and hashed in order. What has come before a cut stays beside the
+    target, and the next call goes on there. Raises Refused, BusError, OSError.
+    """
+    arriving = await asyncio.to_thread(Arriving, blob, target)
+    part = connection.limits.blob_part
+    asked: deque[asyncio.Task[bytearray]] = deque()
+    following = arriving.offset
+    try:
+        while arriving.offset < blob.size:
+            while following < blob.size and len(asked) < WINDOW:
+                asked.append(asyncio.create_task(_part(connection, blob, following, min(part, blob.size - following))))
+                following += part
+            await asyncio.to_thread(arriving.add, await asked.popleft())
+        await asyncio.to_thread(arriving.finish)
+    finally:
+        for each in asked:
+            each.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+        arriving.close()
+
+
+class Arriving:
+    """A file on its way into its place. Blocks on the disk: for a thread."""
+
+    def __init__(self, blob: Blob, target: Path) -> None:
+        self.offset = 0
+        self._blob = blob
+        self._target = target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # By the hash: what has come before a cut can be no part of anything else.
+        self._path = target.with_name(f".{blob.hash.hex()[:32]}.part")
+        self._digest = hashlib.blake2b(digest_size=HASH_BYTES)
+        present = self._path.stat().st_size if self._path.exists() else 0
+        copying.check_room(target.parent, blob.size - present)
+        self._file = self._path.open("ab", buffering=0)
+        if present > blob.size:
+            self._file.truncate(0)
+        elif present:
+            self._take_in_earlier()
+
+    def _take_in_earlier(self) -> None:
+        with self._path.open("rb", buffering=0) as file:
+            while data := file.read(copying.READ_BYTES):
+                self._digest.update(data)
+                self.offset += len(data)
+
+    def add(self, data: bytes | bytearray) -> None:
+        """The next bytes. Raises OSError, and then nothing of it stays."""
+        try:
+            copying.write_all(self._file, memoryview(data))
+        except OSError:
+            self._path.unlink(missing_ok=True)
+            raise
+        self._digest.update(data)
+        self.offset += len(data)
+
+    def finish(self) -> None:
+        """All is there: see that it is right, and put it into its place. Raises BusError, OSError."""
+        if self._digest.digest() != self._blob.hash:
+            self._path.unlink(missing_ok=True)
+            raise BusError(
+                f"{self._target}: {self.offset} bytes arrived damaged, and were thrown away; fetch them again"
+            )
+        self._path.replace(self._target)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+async def _part(connection: Connection, blob: Blob, offset: int, length: int) -> bytearray:
+    buffer = bytearray(length)
+    await _get(connection, blob, offset, memoryview(buffer))
+    return buffer
+
+
 async def _put_window(connection: Connection, blob: Blob, data: bytes | FileSource, offset: int) -> int:
     """Send parts from ``offset`` on, ``WINDOW`` at a time. Returns how far the bus is when it differs from what was sent."""
     part = connection.limits.blob_part
@@ -133,15 +248,16 @@ async def _put_window(connection: Connection, blob: Blob, data: bytes | FileSour
 async def _put(connection: Connection, blob: Blob, data: bytes | FileSource, offset: int) -> int:
     length = connection.limits.blob_part
     frame: bytes | memoryview
+    is_file = isinstance(data, FileSource)
     if isinstance(data, FileSource):
         frame = await asyncio.to_thread(data.read, offset, length)
-        if len(frame) < min(length, blob.size - offset):
-            raise BusError(f"a file of {blob.size} bytes became shorter while it was sent")
     else:
         frame = memoryview(data)[offset : offset + length]
     have: messages.BlobHave
+    # With the last part of what was begun before a restart, the bus reads all of it again.
+    patience = PATIENCE + blob.size / SLOW_DISK
     have, _ = await connection.ask(
-        lambda number: messages.BlobPut(number, blob, offset), frames=[frame], timeout=PATIENCE
+        lambda number: messages.BlobPut(number, blob, offset, is_file), frames=[frame], timeout=patience
     )
     return have.offset
 

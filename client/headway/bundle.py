@@ -26,11 +26,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from headway.blobs import FileSource
+from headway_bus.copying import HASH_BYTES, READ_BYTES, stays_within
 from headway_bus.errors import BundleError, PullFailed
 
 MANIFEST = "bundle.json"
-HASH_BYTES = 32
-READ_BYTES = 1024 * 1024
 MOST_FILES = 100_000
 MOST_UNPACKED = 64 * 1024**3
 """Bytes that a zip may unpack to; beyond it, it is taken for one that was made to fill a disk."""
@@ -53,12 +53,19 @@ SKIPPED = frozenset({".git", "__pycache__"})
 
 @dataclass(frozen=True, slots=True)
 class BundleFile:
-    """One file: where it will lie, where it lies here, its size in bytes and its BLAKE2b-256."""
+    """One file: where it will lie, and what it is here."""
 
     path: str
-    source: Path
-    size: int
-    hash: bytes
+    source: FileSource
+
+    @property
+    def size(self) -> int:
+        return self.source.blob.size
+
+    @property
+    def hash(self) -> bytes:
+        """BLAKE2b-256."""
+        return self.source.blob.hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,19 +150,12 @@ def from_folder(folder: Path, entry: str = "") -> Bundle:
 
 def _file(name: str, path: Path) -> BundleFile:
     check_path(name)
-    digest = hashlib.blake2b(digest_size=HASH_BYTES)
-    size = 0
-    with path.open("rb") as file:
-        while data := file.read(READ_BYTES):
-            digest.update(data)
-            size += len(data)
-    return BundleFile(name, path, size, digest.digest())
+    return BundleFile(name, FileSource(path))
 
 
 def check_path(name: str) -> None:
     """Raises BundleError for a path that does not stay in the bundle."""
-    pure = PurePosixPath(name)
-    if not name or pure.is_absolute() or ".." in pure.parts or "\\" in name or "\0" in name or ":" in name:
+    if not stays_within(name):
         raise BundleError(f"the path {name!r} does not stay within the bundle; expected a relative path without '..'")
 
 

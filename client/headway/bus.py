@@ -8,12 +8,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from headway.blobs import store, store_file
+from headway.blobs import store, store_content, store_file
 from headway.bundle import BundleFile, opened
 from headway.calls import Caller, Files, Target, chunks, command_extras, command_line, file_contents, script_files
 from headway.connection import ASK_PATIENCE, FLUSH_PATIENCE, Connection, within
 from headway.logs import call_back
 from headway.options import NONE_CHOSEN
+from headway.outputs import Output
 from headway.parcels import MESSAGE_BYTES, make_unit
 from headway.places import Place, find_place
 from headway.questions import Questions
@@ -83,7 +84,7 @@ class Bus(Questions):
         path there.
         """
         contents = await asyncio.to_thread(file_contents, files)
-        uploaded = [File(name, await store(self._connection, content)) for name, content in contents.items()]
+        uploaded = [File(name, await store_content(self._connection, each)) for name, each in contents.items()]
         return Bus(self._connection, self._caller.with_files(uploaded))
 
     # ------------------------------------------------------------------------------------------------ submitting
@@ -120,7 +121,7 @@ class Bus(Questions):
     ) -> Task:
         """Submit a Python script of this machine, uploaded with its files. ``files``: paths, or names to paths or bytes."""
         name, contents = await asyncio.to_thread(script_files, path, files)
-        uploaded = [File(where, await store(self._connection, content)) for where, content in contents.items()]
+        uploaded = [File(where, await store_content(self._connection, each)) for where, each in contents.items()]
         data = self._caller.encode_extras([str(arg) for arg in args], command_extras(params, env, cwd))
         return await self._submit(self._caller.script(name, uploaded), data)
 
@@ -141,14 +142,7 @@ class Bus(Questions):
         opening = opened(source, entry, commit)
         found = await asyncio.to_thread(opening.__enter__)
         try:
-            limits = asyncio.Semaphore(FILES_AT_A_TIME)
-
-            async def upload(file: BundleFile) -> File:
-                async with limits:
-                    blob = Blob(file.hash, file.size)
-                    return File(file.path, await store_file(self._connection, file.source, blob))
-
-            files = list(await asyncio.gather(*(upload(file) for file in found.files)))
+            files = await self._upload(found.files)
             data = self._caller.encode_extras([str(arg) for arg in args], command_extras(params, env, None))
             return await self._submit(self._caller.script(found.entry, files), data)
         finally:
@@ -185,13 +179,19 @@ class Bus(Questions):
         record, data = self._caller.union(target, args, kwargs, merge, rounds, initial)
         return Union(await self._submit(record, data))
 
-    async def deploy(self, content: bytes, name: str, to: str, *, deadline: float | None = None) -> Union:
+    async def deploy(
+        self, content: bytes | Path | Output, name: str, to: str, *, deadline: float | None = None
+    ) -> Union:
         """Bring a file to every runtime that the selector ``to`` matches; ``headway.deployed(name)`` is its path there.
 
+        ``content``: its bytes, a file of this machine, or what a task left (``task.outputs()``), which need not come here.
         A union whose values say ``path``, ``size`` and ``hash``; those that are away get it when they are back.
         """
-        chosen = self.options(edges=to, **({} if deadline is None else {"deadline": deadline}))
-        return await chosen.union("headway_bus.deployed:place", name, content)
+        source = content.content if isinstance(content, Output) else content
+        blob = source if isinstance(source, Blob) else await store_content(self._connection, source)
+        chosen = Bus(self._connection, self._caller.with_files([File(name, blob)]))
+        chosen = chosen.options(edges=to, **({} if deadline is None else {"deadline": deadline}))
+        return await chosen.union("headway_bus.deployed:place_file", name)
 
     async def union_of(self, which: str | bytes, *, timeout: float | None = ASK_PATIENCE) -> Union:
         """A union by its id, the beginning of its id, or its key. Raises Refused if there is none, or it is no union."""
@@ -234,6 +234,24 @@ class Bus(Questions):
         return Prediction(found.runtime, found.starts, found.ends)
 
     # ------------------------------------------------------------------------------------------------ inside
+
+    async def _upload(self, files: Sequence[BundleFile]) -> list[File]:
+        """Bring the files of a bundle to the bus, a few at a time."""
+        left = iter(enumerate(files))
+        brought: dict[int, File] = {}
+
+        async def worker() -> None:
+            for place, file in left:
+                brought[place] = File(file.path, await store_file(self._connection, file.source))
+
+        workers = [asyncio.create_task(worker()) for _ in range(min(FILES_AT_A_TIME, len(files)))]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for each in workers:
+                each.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+        return [brought[place] for place in range(len(files))]
 
     async def _submit(self, record: Options, data: bytes) -> Task:
         connection = self._connection

@@ -5,6 +5,8 @@ The same for the asynchronous and the blocking client, and safe in any thread.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -128,7 +130,7 @@ class Caller:
     def _keep(self, key: Any, kind: Kind, target: str) -> Options:
         if len(self._records) >= MAX_RECORDS:
             self._records.clear()
-        files = self.files if kind is Kind.CALL else None
+        files = self.files if kind in (Kind.CALL, Kind.MODEL) else None
         record = self._records[key] = self.choice.record(kind, target, files)
         return record
 
@@ -170,19 +172,26 @@ def command_extras(
     return extras
 
 
-def script_files(script: str | Path, files: Files | None) -> tuple[str, dict[str, bytes]]:
-    """The script's name, and the content of every file that goes with it, by its path in the attempt's folder.
+def script_files(script: str | Path, files: Files | None) -> tuple[str, dict[str, bytes | Path]]:
+    """The script's name, and every file that goes with it, or its content, by its path in the attempt's folder.
 
     A sequence of paths: each lies beside the script under its own name, folders with all that is in them. A mapping says
     where each goes.
     """
     script = Path(script)
-    return script.name, {script.name: script.read_bytes()} | file_contents(files)
+    return script.name, {script.name: _present(script)} | file_contents(files)
 
 
-def file_contents(files: Files | None) -> dict[str, bytes]:
-    """The content of every file by its name. A folder stands for all that is in it."""
-    contents: dict[str, bytes] = {}
+def _present(path: Path) -> Path:
+    """A file that is there: what is not is said before anything is sent."""
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    return path
+
+
+def file_contents(files: Files | None) -> dict[str, bytes | Path]:
+    """Every file, or its content, by its name. A folder stands for all that is in it."""
+    contents: dict[str, bytes | Path] = {}
     named = files if isinstance(files, Mapping) else {Path(each).name: each for each in files or ()}
     for name, source in named.items():
         where = Path(name)
@@ -192,7 +201,7 @@ def file_contents(files: Files | None) -> dict[str, bytes]:
             contents[where.as_posix()] = source
         elif Path(source).is_dir():
             inside = sorted(path for path in Path(source).rglob("*") if path.is_file())
-            contents.update({(where / path.relative_to(source)).as_posix(): path.read_bytes() for path in inside})
+            contents.update({(where / path.relative_to(source)).as_posix(): path for path in inside})
         else:
-            contents[where.as_posix()] = Path(source).read_bytes()
+            contents[where.as_posix()] = _present(Path(source))
     return contents

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from headway.blobs import store
+from headway.blobs import store, store_content
 from headway.bus import EDGE_MODEL, MAP_UNACCEPTED, TELL_PATIENCE, Bus
 from headway.calls import Caller, Files, Target, chunks, command_extras, command_line, file_contents, script_files
 from headway.client_task import ClientTask
@@ -16,6 +16,7 @@ from headway.client_union import ClientUnion
 from headway.connection import ASK_PATIENCE, FLUSH_PATIENCE
 from headway.engine import Accepting, Engine, awaited
 from headway.options import NONE_CHOSEN
+from headway.outputs import Output
 from headway.parcels import MESSAGE_BYTES, make_unit
 from headway.places import find_place
 from headway.questions import CHANGE_PATIENCE
@@ -91,7 +92,7 @@ class Client:
         Each travels once to a runtime, by its hash, however many calls have it; ``headway.context().files[name]`` is its
         path there.
         """
-        uploaded = [File(name, self._store(content)) for name, content in file_contents(files).items()]
+        uploaded = [File(name, self._store_content(each)) for name, each in file_contents(files).items()]
         view = self.options()
         view._caller = self._caller.with_files(uploaded)
         return view
@@ -143,7 +144,7 @@ class Client:
     ) -> ClientTask:
         """Submit a Python script of this machine, uploaded with its files. ``files``: paths, or names to paths or bytes."""
         name, contents = script_files(path, files)
-        uploaded = [File(where, self._store(content)) for where, content in contents.items()]
+        uploaded = [File(where, self._store_content(each)) for where, each in contents.items()]
         data = self._caller.encode_extras([str(arg) for arg in args], command_extras(params, env, cwd))
         return self._submit(self._caller.script(name, uploaded), data)
 
@@ -194,9 +195,12 @@ class Client:
         record, data = self._caller.union(target, args, kwargs, merge, rounds, initial)
         return ClientUnion(self._submit(record, data), self._engine)
 
-    def deploy(self, content: bytes, name: str, to: str, *, deadline: float | None = None) -> ClientUnion:
+    def deploy(
+        self, content: bytes | Path | Output, name: str, to: str, *, deadline: float | None = None
+    ) -> ClientUnion:
         """Bring a file to every runtime that the selector ``to`` matches; ``headway.deployed(name)`` is its path there.
 
+        ``content``: its bytes, a file of this machine, or what a task left (``task.outputs()``), which need not come here.
         A union whose values say ``path``, ``size`` and ``hash``; those that are away get it when they are back.
         """
         return self._union(self._engine.run(self._bus.deploy(content, name, to, deadline=deadline)))
@@ -372,6 +376,9 @@ class Client:
 
     def _content(self, data: bytes) -> bytes | Blob:
         return data if len(data) <= self._engine.connection.limits.frame else self._store(data)
+
+    def _store_content(self, content: bytes | Path) -> Blob:
+        return self._engine.run(store_content(self._engine.connection, content))
 
     def _store(self, data: bytes) -> Blob:
         return self._engine.run(store(self._engine.connection, data))

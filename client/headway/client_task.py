@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headway.logs import call_back
@@ -26,6 +27,7 @@ from headway_bus.records import Blob, Estimate, LogRecord, Options, Outcome, Sta
 
 if TYPE_CHECKING:
     from headway.engine import Engine
+    from headway.outputs import Output
 
 _PENDING = "PENDING"
 _FINISHED = "FINISHED"
@@ -139,13 +141,32 @@ class ClientTask(Future[Any]):
             raise error
         data = self._data
         if data is not None and self._outcome is not None:
-            if isinstance(data, Blob):
-                from headway.blobs import fetch
-
-                data = self._engine.run(fetch(self._engine.connection, data))
-            self._value = value_of(self._outcome, data, self.options.by_value or self._engine.connection.by_value)
+            if isinstance(data, Blob) or self._outcome.files:
+                self._value = self._engine.run(self._light().result())
+            else:
+                self._value = value_of(self._outcome, data, self.options.by_value or self._engine.connection.by_value)
             self._data = None
         return self._value
+
+    def outputs(self, timeout: float | None = None) -> dict[str, Output]:
+        """The files that it left, by their path; one that is a call's result has the path "". Large ones are not fetched.
+
+        Raises what :meth:`result` raises about the task.
+        """
+        if (error := self.exception(timeout)) is not None:
+            raise error
+        return self._engine.run(self._light().outputs())
+
+    def save(self, target: str | Path, timeout: float | None = None) -> list[Path]:
+        """Write the files that it left into a folder, or the one that a call returned to that path; where they lie now.
+
+        They are never in memory as a whole, and each is there whole or not at all; a call that is broken off by a cut goes
+        on, when made again, where it stopped. Raises what :meth:`result` raises about the task, PayloadError if it left no
+        files, OSError.
+        """
+        if (error := self.exception(timeout)) is not None:
+            raise error
+        return self._engine.run(self._light().save(target))
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What :meth:`result` would raise about the task, or None. TimeoutError after ``timeout`` seconds."""
@@ -228,7 +249,8 @@ class ClientTask(Future[Any]):
             if self._made is None:
                 self._state = _FINISHED  # nobody waits, so nobody need be told
                 return
-        if isinstance(self._data, Blob) and self._done_callbacks:
+        is_here = not (isinstance(self._data, Blob) or (self._outcome is not None and self._outcome.files))
+        if self._done_callbacks and not is_here:
             # A callback may ask for the value, which the client's own thread would have to fetch.
             threading.Thread(target=self._tell, name="headway-callback", daemon=True).start()
         else:
@@ -252,6 +274,9 @@ class ClientTask(Future[Any]):
         """The same task for the asynchronous verbs."""
         task = Task(self.task_id, self._engine.connection, self.options, self._known, heeded=False)
         task._outcome = self._outcome
+        task._data = self._data
+        if self._outcome is not None and self._data is None:  # it was asked for before
+            task._value, task._is_whole = self._value, True
         return task
 
     def _call_back(self, callback: Callable[[LogRecord], object], accepted: Future[Any]) -> None:

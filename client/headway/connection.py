@@ -52,6 +52,7 @@ class Limits:
     frame: int
     blob_part: int
     payload_limit: int
+    file_limit: int = 64 << 30
 
 
 class Connection:

@@ -47,6 +47,6 @@ def find_place(
         bus.connect_timeout if timeout is None else timeout,
         found.client.name,
         by_value or found.client.by_value,
-        Limits(bus.inline, bus.frame, bus.blob_part, bus.payload_limit),
+        Limits(bus.inline, bus.frame, bus.blob_part, bus.payload_limit, bus.file_limit),
         prepare_with(find_key(bus.key_file, bus.url)),
     )

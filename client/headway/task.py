@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headway_bus import ids, messages, payloads
@@ -26,6 +27,7 @@ from headway_bus.records import Blob, Estimate, LogRecord, Options, Outcome, Rea
 
 if TYPE_CHECKING:
     from headway.connection import Connection
+    from headway.outputs import Output
 
 Watcher = Callable[["Task"], None]
 
@@ -47,6 +49,7 @@ class Task:
         "_connection",
         "_data",
         "_heeded",
+        "_is_whole",
         "_outcome",
         "_status",
         "_value",
@@ -73,6 +76,7 @@ class Task:
         self._data: Frame | Blob | None = None
         self._value: Any = None
         self._watchers: list[Watcher] | None = None
+        self._is_whole = False  # the files beside the value have been put into it
 
     # ------------------------------------------------------------------------------------------------ what is known here
 
@@ -124,11 +128,45 @@ class Task:
         error = self._error()
         if error is not None:
             raise error
+        assert self._outcome is not None
+        value = await self._own_value()
+        if self._outcome.files and not self._is_whole:
+            from headway.outputs import with_files
+
+            value = self._value = await with_files(self._connection, value, self._outcome.files)
+            self._is_whole = True
+        return value
+
+    async def _own_value(self) -> Any:
+        """The value without the files that lie beside it."""
         if isinstance(self._data, Blob):
             from headway.blobs import fetch
 
             self._data = await fetch(self._connection, self._data)
         return self._decoded()
+
+    async def outputs(self, timeout: float | None = None) -> dict[str, Output]:
+        """The files that it left, by their path; one that is a call's result has the path "". Large ones are not fetched.
+
+        Raises what :meth:`result` raises about the task.
+        """
+        from headway.outputs import outputs_of
+
+        if (error := await self.exception(timeout)) is not None:
+            raise error
+        assert self._outcome is not None
+        return outputs_of(await self._own_value(), [] if self._is_whole else self._outcome.files)
+
+    async def save(self, target: str | Path, timeout: float | None = None) -> list[Path]:
+        """Write the files that it left into a folder, or the one that a call returned to that path; where they lie now.
+
+        They are never in memory as a whole, and each is there whole or not at all; a call that is broken off by a cut goes
+        on, when made again, where it stopped. Raises what :meth:`result` raises about the task, PayloadError if it left no
+        files, OSError.
+        """
+        from headway.outputs import save
+
+        return await save(self._connection, await self.outputs(timeout), Path(target))
 
     async def exception(self, timeout: float | None = None) -> TaskError | None:
         """What :meth:`result` would raise about the task itself, or None."""
@@ -243,6 +281,7 @@ class Task:
     def _forget_end(self) -> None:
         """It runs again: from now on wait for the next end."""
         self._outcome = self._data = self._value = None
+        self._is_whole = False
         self._status = Status.QUEUED
         self._heeded = False
         if self._watchers:

@@ -23,7 +23,7 @@ from headway_bus.messages import (
     TasksEnded,
 )
 from headway_bus.records import Code, ErrorInfo, Estimate, Options, Outcome, Reason, Status
-from headway_controller.checks import find_cycle, find_fault, find_task_fault
+from headway_controller.checks import find_cycle, find_fault, find_file_fault, find_task_fault
 from headway_controller.effects import ReadOutcomes, TellUnknown
 from headway_controller.fleet import Fleet
 from headway_controller.life import Life
@@ -69,6 +69,7 @@ class Audience:
         unions: Unions,
         quotas: Quotas,
         payload_limit: int,
+        file_limit: int,
     ) -> None:
         self.state = state
         self.turn = turn
@@ -79,6 +80,7 @@ class Audience:
         self.quotas = quotas
         self.tenancy = Tenancy(state)
         self.payload_limit = payload_limit
+        self.file_limit = file_limit
         self.can_seal = True
         """Whether secret arguments can be encrypted where they are stored."""
 
@@ -180,7 +182,9 @@ class Audience:
             return fault
         parents: dict[TaskId, list[TaskId]] = {}
         for group in message.groups:
-            text = "" if self.life.is_known(group.options) else find_fault(group.options)
+            text = ""
+            if not self.life.is_known(group.options):
+                text = find_fault(group.options) or find_file_fault(group.options, self.file_limit)
             if group.options.secret and not self.can_seal:
                 text = MISSING
             text = text or find_task_fault(group, len(frames), self.payload_limit)

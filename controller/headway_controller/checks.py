@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from headway_bus import namespaces
+from headway_bus.copying import HASH_BYTES
 from headway_bus.ids import ID_BYTES, TaskId, short_text
 from headway_bus.messages import Group, Report
 from headway_bus.records import (
@@ -14,6 +15,7 @@ from headway_bus.records import (
     Blob,
     Ended,
     ErrorInfo,
+    File,
     Kind,
     LogRecord,
     Options,
@@ -203,6 +205,7 @@ def _is_sound_end(ended: Ended, frames: int) -> bool:
         0.0 <= ended.seconds <= LONGEST
         and 0.0 <= ended.age <= LONGEST
         and (type(result) is not int or 0 <= result < frames)
+        and (not ended.files or all(map(is_sound_file, ended.files)))
     )
 
 
@@ -211,7 +214,17 @@ def _sound_end(ended: Ended, frames: int) -> Ended:
     if isinstance(result, int) and not 0 <= result < frames:
         text = f"its runtime reported a result in payload frame {result} of {frames}: a defect there"
         result, end, error = b"", AttemptEnd.FAILED, ErrorInfo(Reason.ENCODE, text)
-    return Ended(ended.task, ended.attempt, end, sound_seconds(ended.seconds), result, error, sound_seconds(ended.age))
+    files = ended.files
+    if not all(map(is_sound_file, files)):
+        text = "its runtime reported a file without a hash of 32 bytes: a defect there"
+        result, files, end, error = b"", [], AttemptEnd.FAILED, ErrorInfo(Reason.ENCODE, text)
+    seconds, age = sound_seconds(ended.seconds), sound_seconds(ended.age)
+    return Ended(ended.task, ended.attempt, end, seconds, result, error, age, files)
+
+
+def is_sound_file(file: File) -> bool:
+    """Whether this names a content, and has a name that can be shown."""
+    return len(file.content.hash) == HASH_BYTES and 0 <= file.content.size <= LARGEST and len(file.path) <= MAX_TARGET
 
 
 def _is_sound_record(record: LogRecord) -> bool:
@@ -221,6 +234,18 @@ def _is_sound_record(record: LogRecord) -> bool:
 def sound_seconds(value: float) -> float:
     """A length of time as a peer tells it, within reason."""
     return min(max(value, 0.0), LONGEST) if math.isfinite(value) else 0.0
+
+
+def find_file_fault(options: Options, limit: int) -> str:
+    """What is wrong with the files that go with a task; empty if nothing is."""
+    for file in options.files:
+        if not is_sound_file(file):
+            return (
+                f"file {file.path[:80]!r}: a hash of {len(file.content.hash)} bytes and a size of {file.content.size}"
+            )
+        if file.content.size > limit:
+            return f"file {file.path[:80]!r}: {file.content.size} bytes; at most {limit} (setting bus.file_limit)"
+    return ""
 
 
 def find_task_fault(group: Group, frames: int, payload_limit: int) -> str:

@@ -73,6 +73,7 @@ class Controller:
         missed_heartbeats: float = 2.0,
         quotas: Quotas = Quotas(),  # noqa: B008  # immutable
         payload_limit: int = 1 << 30,
+        file_limit: int = 64 << 30,
         seed: int = 0,
     ) -> None:
         self.state = ControllerState(instance)
@@ -96,7 +97,7 @@ class Controller:
         )
         self.unions = Unions(self.state, self.turn, scheduler, self.life, self.assignments)
         self.audience = Audience(
-            self.state, self.turn, scheduler, self.life, self.fleet, self.unions, quotas, payload_limit
+            self.state, self.turn, scheduler, self.life, self.fleet, self.unions, quotas, payload_limit, file_limit
         )
         self.cancels = Cancels(self.state, self.turn, self.life, self.assignments, self.unions, self.audience.tenancy)
         self.descriptions = Descriptions(self.state, self.turn, self.news)

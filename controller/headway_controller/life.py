@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -17,6 +17,7 @@ from headway_bus.records import (
     ENDS,
     AttemptEnd,
     ErrorInfo,
+    File,
     Options,
     Outcome,
     Reason,
@@ -244,7 +245,7 @@ class Life:
     def on_attempt_ended(self, task: Task, ended: AttemptEnded, result: Value, now: float) -> None:
         """The runtime's word on the present attempt. The caller has fenced older ones and freed the runtime."""
         if ended.end == AttemptEnd.SUCCEEDED:
-            self._end(task, "succeed", Status.SUCCEEDED, now, result=result, seconds=ended.seconds)
+            self._end(task, "succeed", Status.SUCCEEDED, now, result=result, seconds=ended.seconds, files=ended.files)
         elif task.cancelling:
             error = ErrorInfo(Reason.CANCELLED, "cancelled")
             self._end(task, "cancel", Status.CANCELLED, now, error=error, seconds=ended.seconds)
@@ -340,6 +341,7 @@ class Life:
         result: Value = b"",
         error: ErrorInfo | None = None,
         seconds: float = 0.0,
+        files: Sequence[File] = (),
     ) -> None:
         if type(task.state) is Queued:
             self.withdraw(task)
@@ -360,6 +362,7 @@ class Life:
             waited,
             seconds,
             task.predicted,
+            list(files),
         )
         self.change(task, event, Ended(outcome, now), now)
         ended_at = now + self.wall_offset
@@ -381,6 +384,7 @@ class Life:
                 task.predicted,
                 encode_story(task.story) if task.story else b"",
                 ended_at + keep if keep >= 0 else None,
+                tuple(files),
             )
         )
         due.ended.append(task)

@@ -50,8 +50,8 @@ be suspended, and a lease is shorter than the time after which the link takes th
 HOUSEKEEPING = 30.0
 """Seconds between looks at what may be purged, and between savings of what the predictor has learned."""
 
-BLOB_AGE = 3_600.0
-"""Seconds for which a blob is kept that no task refers to: its submission may still be on its way."""
+BLOB_AGE = 86_400.0
+"""Seconds for which a blob is kept that no task refers to: what refers to it, or the rest of it, may be behind a cut link."""
 Result = TypeVar("Result")
 log = get_logger("headway.controller")
 
@@ -70,6 +70,7 @@ class ControllerService:
         quotas: Quotas = Quotas(max_tasks_per_client=5_000_000),  # noqa: B008  # immutable
         namespace_weights: Mapping[str, float] | None = None,
         payload_limit: int = 1 << 30,
+        file_limit: int = 64 << 30,
         fifo_queues: Sequence[str] = (),
         logs_per_task: int = 10_000,
         logs_per_second: int = 0,
@@ -93,6 +94,7 @@ class ControllerService:
             missed_heartbeats=missed_heartbeats,
             quotas=quotas,
             payload_limit=payload_limit,
+            file_limit=file_limit,
             seed=int.from_bytes(self.instance, "big"),
         )
         self.core.reports.logs_per_task = logs_per_task
@@ -144,6 +146,7 @@ class ControllerService:
             quotas=Quotas(*(getattr(own, name) for name in Quotas._fields)),
             namespace_weights=own.namespace_weights,
             payload_limit=bus.payload_limit,
+            file_limit=bus.file_limit,
             fifo_queues=own.fifo_queues,
             logs_per_task=own.logs_per_task,
             logs_per_second=own.logs_per_second,

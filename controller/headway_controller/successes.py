@@ -41,7 +41,13 @@ class Successes:
         begun = 0
         for ended in ends:
             task = tasks.get(ended.task)
-            if task is not None and ended.end is succeeded and task.copy is None and task.attempt == ended.attempt:
+            if (
+                task is not None
+                and ended.end is succeeded
+                and task.copy is None
+                and task.attempt == ended.attempt
+                and not ended.files
+            ):
                 state = task.state
                 if (
                     isinstance(state, ON_A_RUNTIME)

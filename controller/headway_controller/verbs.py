@@ -145,11 +145,11 @@ class Verbs:
 
     async def _blob_put(self, client: str, scope: Scope, ask: BlobPut, frames: list[Bytes]) -> Answer:
         data = frames[0] if frames else b""
-        if ask.blob.size > self._shell.core.audience.payload_limit:
-            limit = self._shell.core.audience.payload_limit
-            raise Refused(
-                Code.TOO_LARGE, f"a value of {ask.blob.size} bytes; at most {limit} (setting bus.payload_limit)"
-            )
+        audience = self._shell.core.audience
+        limit = audience.file_limit if ask.is_file else audience.payload_limit
+        if ask.blob.size > limit:
+            what, setting = ("file", "bus.file_limit") if ask.is_file else ("value", "bus.payload_limit")
+            raise Refused(Code.TOO_LARGE, f"a {what} of {ask.blob.size} bytes; at most {limit} (setting {setting})")
         offset = await self._shell.put_blob(ask.blob, ask.offset, bytes(data))
         return BlobHave(ask.request, ask.blob, offset), []
 

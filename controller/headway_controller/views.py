@@ -132,6 +132,7 @@ def outcome_of_stored(stored: StoredTask) -> Outcome | None:
         waited,
         end.seconds,
         end.predicted,
+        end.files,
     )
 
 

@@ -13,7 +13,7 @@ import msgspec
 from headway_bus.endpoint import Frame
 from headway_bus.ids import AttemptKey
 from headway_bus.messages import Assign, AssignGroup, HeartbeatSeen, Message, Registered
-from headway_bus.records import AttemptEnd, Blob, Ended, ErrorInfo, RuntimeInfo
+from headway_bus.records import AttemptEnd, Ended, ErrorInfo, RuntimeInfo
 from headway_edge.bucket import Bucket
 from headway_edge.delivery import Delivery, LinkSettings
 from headway_edge.lease import SHORT_HEARTBEATS, Lease
@@ -24,7 +24,7 @@ from headway_runtime.endings import ended
 from headway_runtime.files import own_folder_name
 from headway_runtime.refusals import Refusals
 from headway_runtime.state import Attempt, Bounds, Phase
-from headway_runtime.views import blobs_of
+from headway_runtime.views import blobs_of, upload_of
 
 ASSIGNED = "assigned"
 """The note of the last assign batch that was taken in, and of whose it was."""
@@ -87,9 +87,9 @@ class EdgeCore(Core):
         attempt = self.attempts[key] = Attempt(key, stored.payload, self.specs.of(options, stored.gpus))
         attempt.starts = stored.starts
         self.reporter.took(key)
-        if stored.outcome is not None and isinstance(stored.outcome.result, Blob):
+        if stored.outcome is not None and (upload := upload_of(key, stored.outcome)):
             attempt.phase, attempt.outcome = Phase.FED, stored.outcome
-            self._resumed.append(Upload(key, stored.outcome.result))
+            self._resumed.append(upload)
         elif attempt.spec.refusal is not None:
             self._endings.finish(attempt, ended(attempt, AttemptEnd.FAILED, attempt.spec.refusal), None, now)
         elif blobs := blobs_of(attempt):

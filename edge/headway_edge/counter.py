@@ -12,7 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from headway_bus import task_context
+from headway_bus.copying import copy_whole
 from headway_bus.deployed import write_whole
+from headway_bus.file_result import FileResult
 from headway_bus.plugins import MessageHandler, handlers
 from headway_runtime.files import path_within
 
@@ -32,7 +35,7 @@ def load() -> Counter:
 
 
 class Counter:
-    """Serves one verb a call: ``("tell", value)``, ``("push", name, content)``, ``("pull", path)``."""
+    """Serves one verb a call: ``("tell", value)``, ``("push", name)``, ``("pull", path)``."""
 
     def __init__(self, plugins: list[MessageHandler], place: Path) -> None:
         self._plugins = plugins
@@ -58,18 +61,26 @@ class Counter:
             answer = answer if said is None else said
         return answer
 
-    def push(self, name: str, content: bytes) -> str:
-        """Write a file into the agent's folder, whole or not at all. Returns where it lies."""
+    def push(self, name: str, content: bytes | None = None) -> str:
+        """Put a file into the agent's folder, whole or not at all. Returns where it lies.
+
+        It came with the task, under this name. ``content``: it is that, as older clients say it.
+        """
         path = self._within(name)
-        write_whole(path, content)
+        if content is not None:
+            write_whole(path, content)
+        elif name in (files := task_context.current().files):
+            copy_whole(files[name], path)
+        else:
+            raise FileNotFoundError(f"no file {name!r} came with this task")
         return str(path)
 
-    def pull(self, name: str) -> bytes:
+    def pull(self, name: str) -> FileResult:
         """A file's content: in the agent's folder, or anywhere if the path is absolute and the agent's user may read it."""
         path = Path(name) if name.startswith("/") else self._within(name)
         if not path.is_file():
             raise FileNotFoundError(f"there is no file {str(path)!r} on this edge")
-        return path.read_bytes()
+        return FileResult(path)
 
     def _within(self, name: str) -> Path:
         return path_within(self._place, name, "the agent")

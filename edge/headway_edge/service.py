@@ -104,7 +104,13 @@ class EdgeService(RuntimeService):
 
     def _make_transfers(self) -> Transfers:
         return Transfers(
-            self._folder, self._send, self._on_fetched, self._on_uploaded, self.setup.edge.part, TRANSFER_RETRY
+            self._folder,
+            self._send,
+            self._on_fetched,
+            self._on_uploaded,
+            self.setup.edge.part,
+            TRANSFER_RETRY,
+            self._in_thread,
         )
 
     def _make_core(self) -> Core:

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from time import monotonic, time
 from typing import Any, Protocol
@@ -19,7 +19,7 @@ import msgspec
 from headway_bus.errors import CannotDecode
 from headway_bus.ids import AttemptKey, TaskId, text_of
 from headway_bus.payloads import decode_call
-from headway_bus.records import AttemptEnd, Blob, Ended, ErrorInfo, Kind, LogRecord, Reason
+from headway_bus.records import AttemptEnd, Blob, Ended, ErrorInfo, File, Kind, LogRecord, Reason
 from headway_bus.task_context import REPORT_VARIABLE
 from headway_bus.task_context import environment as task_environment
 from headway_runtime.files import MARK, WorkFolder
@@ -43,6 +43,9 @@ EXIT_STATUS_ZERO = b"\x00"
 RESUMED_VARIABLE = "HEADWAY_RESUMED"
 """How often a resumable attempt was begun before: 0 the first time."""
 
+PLACED_AT_ONCE = 4 * 1024 * 1024
+"""Bytes of files that are copied on the event loop; more of them in a thread."""
+
 SIGNALLED = 128
 """A shell's exit status for a program that was killed is this and the signal's number."""
 
@@ -52,6 +55,10 @@ class CommandListener(Protocol):
 
     def on_command_said(self, records: list[LogRecord]) -> None: ...
     def on_command_gone(self, key: AttemptKey, ended: Ended, dropped: int) -> None: ...
+
+
+Given = tuple[list[str], dict[str, Any], dict[str, str], str]
+"""Arguments, parameters, environment, working folder."""
 
 
 class _CannotStartError(Exception):
@@ -112,6 +119,7 @@ class Command:
     """One command or script. ``start()`` it once; the listener hears of its end exactly once.
 
     :param mark: tells what belongs to it from everything else on this machine.
+    :param file_limit: bytes of the largest file that the bus takes.
     """
 
     def __init__(
@@ -122,6 +130,7 @@ class Command:
         listener: CommandListener,
         output_bytes: int,
         mark: str,
+        file_limit: int = sys.maxsize,
     ) -> None:
         self.key = attempt.key
         self.spec = attempt.spec
@@ -132,6 +141,7 @@ class Command:
         self._folder = folder
         self._listener = listener
         self._mark = mark
+        self._file_limit = file_limit
         self._loop = asyncio.get_running_loop()
         self._allowance = Allowance(attempt.spec.options.output_limit or output_bytes)
         self._sequence = 0
@@ -143,31 +153,65 @@ class Command:
         self._seconds = 0.0
         self._status = 0
         self._is_paused = False
+        self._is_stopped = False
+        """It is to end before it has begun: while its files are placed."""
+
+        self._is_discarded = False
 
     def start(self, base: Mapping[str, str]) -> None:
         """Make everything it needs and start it. ``base``: the environment that its own is added to."""
+        self._guarded(lambda: self._prepare(base))
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """Take a step towards the start; what keeps it from that is the attempt's end."""
         try:
-            self._start(base)
+            step()
         except _CannotStartError as error:
             self._fail(error.reason, str(error))
         except (OSError, ValueError) as error:
             self._fail(Reason.START, f"it cannot be started: {error}")
 
-    def _start(self, base: Mapping[str, str]) -> None:
-        args, params, own, cwd = self._decode()
+    def _prepare(self, base: Mapping[str, str]) -> None:
+        given = self._decode()
         options = self.spec.options
         self._path = self._folder.own_folder(self.key) if options.resumable else self._folder.take_folder()
+        for pattern in options.outputs:
+            check_pattern(pattern)
+        if options.kind is not Kind.SCRIPT:
+            self._launch(base, *given)
+            return
+        if options.target not in [file.path for file in options.files]:
+            raise _CannotStartError(Reason.START, f"the script {options.target!r} is not among its files")
+        if sum(file.content.size for file in options.files) <= PLACED_AT_ONCE:
+            self._place_files()
+            self._launch(base, *given)
+            return
+        # In a thread: they may be gigabytes, and the runtime must go on beating.
+        placing = self._loop.run_in_executor(None, self._place_files)
+        placing.add_done_callback(lambda done: self._guarded(lambda: self._on_placed(done, base, given)))
+
+    def _place_files(self) -> None:
+        for file in self.spec.options.files:
+            self._folder.place(file.content, self._path, file.path, lambda: self._is_stopped)
+
+    def _on_placed(self, done: asyncio.Future[None], base: Mapping[str, str], given: Given) -> None:
+        if self._is_discarded or done.cancelled():
+            self._give_folder()
+            return
+        if self._is_stopped:
+            raise _CannotStartError(Reason.CANCELLED, "it was stopped before it began")
+        done.result()
+        self._launch(base, *given)
+
+    def _launch(
+        self, base: Mapping[str, str], args: list[str], params: dict[str, Any], own: dict[str, str], cwd: str
+    ) -> None:
+        options = self.spec.options
         params_file = self._write_params(params) if params else ""
         if options.kind is Kind.SCRIPT:
-            if options.target not in [file.path for file in options.files]:
-                raise _CannotStartError(Reason.START, f"the script {options.target!r} is not among its files")
-            for file in options.files:
-                self._folder.place(file.content, self._path, file.path)
             arguments = [sys.executable, "-u", os.path.join(self._path, options.target), *args]  # noqa: PTH118
         else:
             arguments = [SHELL, "-c", options.target, SHELL, *args]
-        for pattern in options.outputs:
-            check_pattern(pattern)
         is_at_home = options.kind is Kind.SCRIPT or options.outputs or options.resumable
         folder = cwd or (self._path if is_at_home else os.curdir)
         self._ran_in = folder
@@ -200,7 +244,7 @@ class Command:
             raise
         return write_ends
 
-    def _decode(self) -> tuple[list[str], dict[str, Any], dict[str, str], str]:
+    def _decode(self) -> Given:
         payload = self._attempt.payload
         if isinstance(payload, Blob):
             payload = self._folder.blob_path(payload).read_bytes()
@@ -295,6 +339,9 @@ class Command:
         """To its whole process tree. With TERM it is stopped, and its log says so, between what it said before and after."""
         if number == signal.SIGTERM:
             self._tell_records([("system", STOPPED, {})])
+        if not self.tree:
+            self._is_stopped = True
+            return
         self._keeper.send_signal(self.tree, number)
 
     def on_started(self, pid: int) -> None:
@@ -315,19 +362,22 @@ class Command:
         outcome = self._outcome()
         if outcome.end is AttemptEnd.SUCCEEDED and self.spec.options.outputs:
             # In a thread: they may be gigabytes, and the runtime must go on beating.
+            take = self._ran_in == self._path and not self.spec.options.resumable
             collecting = self._loop.run_in_executor(
-                None, collect, self._ran_in, self.spec.options.outputs, self._folder
+                None,
+                lambda: collect(self._ran_in, self.spec.options.outputs, self._folder, self._file_limit, take=take),
             )
             collecting.add_done_callback(lambda done: self._on_collected(outcome, done))
         else:
             self._tell(outcome)
 
-    def _on_collected(self, outcome: Ended, done: asyncio.Future[bytes | Blob]) -> None:
+    def _on_collected(self, outcome: Ended, done: asyncio.Future[tuple[bytes | Blob, list[File]]]) -> None:
         if done.cancelled():
             return  # the runtime is closing
         error = done.exception()
         if error is None:
-            self._tell(msgspec.structs.replace(outcome, result=done.result()))
+            result, files = done.result()
+            self._tell(msgspec.structs.replace(outcome, result=result, files=files))
         else:
             told = ErrorInfo(Reason.ENCODE, f"its outputs cannot be kept: {error}")
             self._tell(msgspec.structs.replace(outcome, end=AttemptEnd.FAILED, result=b"", error=told))
@@ -366,9 +416,12 @@ class Command:
         task, number = TaskId(self.key[0]), self.key[1]
         self._tell(Ended(task, number, AttemptEnd.FAILED, 0.0, b"", ErrorInfo(reason, text)))
 
-    def _tell(self, ended: Ended) -> None:
+    def _give_folder(self) -> None:
         if self._path:
             self._folder.give_folder(self._path)
+
+    def _tell(self, ended: Ended) -> None:
+        self._give_folder()
         self._listener.on_command_gone(self.key, ended, self._allowance.dropped)
 
     def discard(self, *, resumes: bool = False) -> None:
@@ -378,8 +431,12 @@ class Command:
             self._loop.remove_reader(descriptor)
             os.close(descriptor)
         self._streams.clear()
-        if self._path and not (resumes and self._folder.keep and self.spec.options.resumable):
-            self._folder.give_folder(self._path)
+        if resumes and self._folder.keep and self.spec.options.resumable:
+            self._path = ""
+        if self.tree:
+            self._give_folder()
+        else:  # a thread still writes into it, and stops soon
+            self._is_discarded = self._is_stopped = True
 
 
 def _private(path: str, flags: int) -> int:

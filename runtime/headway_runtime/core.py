@@ -42,7 +42,6 @@ from headway_runtime.effects import (
     StartCommand,
     Tell,
     Throttle,
-    Upload,
 )
 from headway_runtime.endings import Endings, ended
 from headway_runtime.pool import Pool, recall
@@ -214,12 +213,12 @@ class Core:
         effects: list[Effect] = []
         for attempt, record in self.pool.take_ended(child, ended, now):
             result = record.result
-            if type(result) is bytes:
+            if type(result) is bytes and not record.files:
                 self._endings.finish(attempt, record, None, now)
-            elif isinstance(result, Blob):
+            elif upload := views.upload_of(attempt.key, record):
                 attempt.child = None
                 attempt.outcome = record
-                effects.append(Upload(attempt.key, result))
+                effects.append(upload)
             else:
                 self._endings.finish(attempt, record, frames[result] if isinstance(result, int) else None, now)
         return effects
@@ -272,8 +271,8 @@ class Core:
             self.pool.remove(child, head.key, now)
             ran = max(0.0, now - child.head_since) if was_running else 0.0
             record = head.outcome or ended(head, AttemptEnd.FAILED, cause, ran)
-            if isinstance(record.result, Blob):
-                effects.append(Upload(head.key, record.result))
+            if upload := views.upload_of(head.key, record):
+                effects.append(upload)
             else:
                 self._endings.finish(head, record, None, now)
         self._given_back(self.pool.give_back(child, list(child.queue), now), now)
@@ -305,9 +304,9 @@ class Core:
         if attempt is not None:
             self.pool.free += attempt.spec.options.requirements.slots
             attempt.spec.observe(record.seconds)
-            if isinstance(record.result, Blob):
+            if upload := views.upload_of(key, record):
                 attempt.outcome = record
-                return [Upload(key, record.result)]
+                return [upload]
             self._endings.finish(attempt, record, None, now)
         return []
 
@@ -351,7 +350,7 @@ class Core:
         if attempt is not None and attempt.outcome is not None:
             record = attempt.outcome
             if error is not None:
-                record = replace(record, end=AttemptEnd.FAILED, result=b"", error=error)
+                record = replace(record, end=AttemptEnd.FAILED, result=b"", error=error, files=[])
             self._endings.finish(attempt, record, None, now)
         return []
 

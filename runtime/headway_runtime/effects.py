@@ -96,10 +96,11 @@ class Fetch:
 
 @dataclass(slots=True, frozen=True)
 class Upload:
-    """Bring a large result to the controller's files, then say so with ``on_uploaded``."""
+    """Bring large results and files to the controller, then say so with ``on_uploaded``."""
 
     key: AttemptKey
-    blob: Blob
+    values: list[Blob]
+    files: list[Blob]
 
 
 @dataclass(slots=True, frozen=True)

@@ -57,7 +57,7 @@ class Endings:
         """The attempt is over, and nothing of it runs any more."""
         order = attempt.order
         if order is not None and record.end is not AttemptEnd.SUCCEEDED:
-            record = replace(record, end=order.end, error=order.error, result=b"")
+            record = replace(record, end=order.end, error=order.error, result=b"", files=[])
             frame = None
         attempt.phase = Phase.OVER
         del self._attempts[attempt.key]

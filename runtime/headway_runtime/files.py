@@ -14,34 +14,27 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import math
 import os
 import shutil
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
+from headway_bus import copying
+from headway_bus.copying import HASH_BYTES, check_room, never, settle
 from headway_bus.errors import BusError
 from headway_bus.ids import AttemptKey
 from headway_bus.records import Blob
 from headway_runtime import processes
 
-HASH_BYTES = 32
 INSTANCE_CHARACTERS = 16
 IDLE_FOLDERS = 64
 RESUME_BYTES = 1024 * 1024
 PRIVATE_FOLDER = stat.S_IFDIR | 0o700
 MARK = "HEADWAY_MARK"
 """The environment variable that tells a runtime's processes, and each attempt's, from everything else on the machine."""
-
-
-def settle(path: Path) -> None:
-    """See that a file that was written is there, with all of its content, after a power cut too."""
-    for each in (path, path.parent):
-        descriptor = os.open(each, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def is_in_use(path: Path) -> bool:
@@ -186,8 +179,34 @@ class WorkFolder:
         except FileNotFoundError:
             return False
 
-    def trim(self, most: int, in_use: set[bytes]) -> None:
-        """Remove large values, those not touched for longest first, until they occupy ``most`` bytes."""
+    def keep_file(self, source: Path, *, take: bool = False) -> Blob:
+        """Bring a file's content into the folder of large values, a piece at a time; for a thread. Raises OSError.
+
+        ``take``: the file is nobody's any more, and is moved where that is possible.
+        """
+        if take and (status := source.lstat()).st_nlink == 1 and status.st_dev == self.blobs.stat().st_dev:
+            source.chmod(0o600)
+            blob = Blob(*copying.hash_of(source))
+            source.touch()
+            source.replace(self.blob_path(blob))
+        else:
+            check_room(self.blobs, source.stat().st_size)
+            partial = self.blobs / f"{outputs_prefix()}{os.urandom(8).hex()}.part"
+            try:
+                blob = Blob(*copying.hash_of(source, partial))
+                partial.replace(self.blob_path(blob))
+            except BaseException:
+                partial.unlink(missing_ok=True)
+                raise
+        if self.keep:
+            settle(self.blob_path(blob))
+        return blob
+
+    def trim(self, most: int, in_use: set[bytes], before: float = math.inf) -> None:
+        """Remove large values, those not touched for longest first, until they occupy ``most`` bytes.
+
+        ``before``: Unix time from which on they were touched of late, and stay: nobody may have been told of them yet.
+        """
         found = []
         with suppress(OSError):
             for entry in os.scandir(self.blobs):
@@ -195,15 +214,18 @@ class WorkFolder:
                 found.append((status.st_mtime, status.st_size, entry.name))
         occupied = sum(size for _, size, _ in found)
         needed = {each.hex() for each in in_use}
-        for _, size, name in sorted(found):
-            if occupied <= most:
+        for touched, size, name in sorted(found):
+            if occupied <= most or touched >= before:
                 return
             if name.partition(".")[0] not in needed and not _is_being_written(name):
                 (self.blobs / name).unlink(missing_ok=True)
                 occupied -= size
 
-    def place(self, blob: Blob, folder: str, name: str) -> Path:
-        """Copy a value into an attempt's folder under a relative name. Raises ValueError for a name that leaves it."""
+    def place(self, blob: Blob, folder: str, name: str, is_stopped: Callable[[], bool] = never) -> Path:
+        """Copy a value into an attempt's folder under a relative name; where it is large, in a thread.
+
+        Raises ValueError for a name that leaves the folder, OSError, and CopyStoppedError.
+        """
         target = path_within(Path(folder), name, "the attempt")
         is_own = folder.startswith(str(self.own))
         if is_own and target.exists():
@@ -211,7 +233,7 @@ class WorkFolder:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Under its name it is whole: an attempt that is resumed takes what it finds there for its own.
         partial = target.with_name(f".{target.name}.part")
-        shutil.copyfile(self.blob_path(blob), partial)
+        copying.copy(self.blob_path(blob), partial, is_stopped)
         if is_own:
             settle(partial)
         partial.replace(target)
@@ -232,7 +254,10 @@ def outputs_prefix() -> str:
 
 
 class PartialBlob:
-    """A large value on its way here: parts in order, verified when all are there."""
+    """A large value on its way here: parts in order, verified when all are there.
+
+    Making it raises OSError where the disk has not the room for it.
+    """
 
     def __init__(self, folder: WorkFolder, blob: Blob) -> None:
         self.blob = blob
@@ -243,21 +268,20 @@ class PartialBlob:
         self._final = folder.blob_path(blob)
         self._path = self._final.with_suffix(".part")
         self._hash = hashlib.blake2b(digest_size=HASH_BYTES)
-        if folder.keep and self._path.exists():
-            self._resume()
-        else:
-            self._file = self._path.open("wb")
+        present = self._path.stat().st_size if folder.keep and self._path.exists() else 0
+        self.has_earlier = (
+            0 < present < blob.size
+        )  # whole and never renamed, or longer than it can be: from the beginning
+        check_room(folder.blobs, blob.size - (present if self.has_earlier else 0))
+        self._file = self._path.open("ab" if self.has_earlier else "wb")
 
-    def _resume(self) -> None:
+    def read_earlier(self) -> None:
+        """Take in what an earlier process had of it. Reads all of that: for a thread."""
         with self._path.open("rb") as file:
             while part := file.read(RESUME_BYTES):
                 self._hash.update(part)
                 self.offset += len(part)
-        self.is_resumed = self.offset > 0
-        self._file = self._path.open("ab" if self.offset < self.blob.size else "wb")
-        if self.offset >= self.blob.size:  # whole and never renamed, or longer than it can be
-            self.offset, self.is_resumed = 0, False
-            self._hash = hashlib.blake2b(digest_size=HASH_BYTES)
+        self.is_resumed = True
 
     def add(self, part: bytes | memoryview) -> bool:
         """The next part. Returns whether the value is complete; raises ValueError if it is not what was asked for."""

@@ -65,3 +65,4 @@ class ChildSettings(msgspec.Struct, frozen=True, array_like=True):
     slow: float = 1.0
     runtime: str = ""
     durable: bool = False  # large results are on the disk, with fsync, before their attempt counts as ended
+    file_limit: int = 64 * 1024**3  # bytes of a file that is a result

@@ -1,7 +1,8 @@
 """The files that a script or command leaves for whoever submitted it: ``outputs=["model/*"]``. Blocks on the disk: for a thread.
 
-They are the attempt's result, beside its exit status: a small one travels in the report, a larger one is written, file by
-file and so without memory growing, into the folder of large values, and is brought to the controller like any large result.
+Together they are the attempt's result, beside its exit status: small ones travel in the report, and up to ``MOST_IN_VALUE``
+they are one large value. What is more than that would have to fit into the memory of whoever reads the result, so the files
+stay files: each is brought by its own hash, and the result names them.
 """
 
 from __future__ import annotations
@@ -14,14 +15,23 @@ from pathlib import Path, PurePosixPath
 
 import msgpack
 
-from headway_bus.records import Blob
-from headway_runtime.files import HASH_BYTES, WorkFolder, outputs_prefix, settle
+from headway_bus.copying import HASH_BYTES, settle
+from headway_bus.records import Blob, File
+from headway_runtime.files import WorkFolder, outputs_prefix
 
 INLINE_BYTES = 64 * 1024
 READ_BYTES = 1024 * 1024
 MOST_FILES = 10_000
-MOST_BYTES = 2**32 - 1
-"""Of one file: the longest piece of bytes that msgpack has a form for."""
+MOST_IN_VALUE = 64 * 1024 * 1024
+"""Bytes of all outputs together up to which they are one value."""
+
+SMALL_BYTES = 16 * 1024
+"""Files up to this size are part of the value even then: each costs less there than as a file of its own."""
+
+MOST_NAMED = 256 * 1024
+"""Bytes of the names and hashes of files, which travel in one report."""
+
+NAMING_BYTES = 48
 
 
 def check_pattern(pattern: str) -> None:
@@ -31,17 +41,33 @@ def check_pattern(pattern: str) -> None:
         raise ValueError(f"outputs: {pattern!r} does not stay within the attempt's folder")
 
 
-def collect(folder: str, patterns: Sequence[str], work: WorkFolder) -> bytes | Blob:
-    """The result: ``{"exit_code": 0, "outputs": {path: bytes}}``, encoded. Raises ValueError, OSError."""
+def collect(
+    folder: str, patterns: Sequence[str], work: WorkFolder, most: int, *, take: bool = False
+) -> tuple[bytes | Blob, list[File]]:
+    """The result, ``{"exit_code": 0, "outputs": {path: bytes}}``, encoded, and the files that are too large for it.
+
+    :param most: bytes of the largest file that the bus takes.
+    :param take: the folder is nobody's any more, so that files may be moved out of it.
+
+    Raises ValueError, OSError.
+    """
     found = _find(Path(folder), patterns)
     sizes = {name: os.stat(path).st_size for name, path in found.items()}  # noqa: PTH116
     for name, size in sizes.items():
-        if size > MOST_BYTES:
-            raise ValueError(f"the output {name!r} has {size} bytes; one file may have {MOST_BYTES}")
-    if sum(sizes.values()) <= INLINE_BYTES:
+        if size > most:
+            raise ValueError(
+                f"the output {name!r} has {size} bytes; one file may have {most} ([bus] file_limit in config.toml)"
+            )
+    files: list[File] = []
+    if sum(sizes.values()) > MOST_IN_VALUE:
+        large = [name for name, size in sizes.items() if size > SMALL_BYTES]
+        if sum(NAMING_BYTES + len(name) for name in large) > MOST_NAMED:
+            raise ValueError(f"outputs: {len(large)} large files match; pack them into fewer")
+        files = [File(name, work.keep_file(found.pop(name), take=take)) for name in large]
+    if sum(sizes[name] for name in found) <= INLINE_BYTES:
         value = {"exit_code": 0, "outputs": {name: path.read_bytes() for name, path in found.items()}}
-        return bytes(msgpack.packb(value))
-    return _write(found, sizes, work)
+        return bytes(msgpack.packb(value)), files
+    return _write(found, sizes, work), files
 
 
 def _find(folder: Path, patterns: Sequence[str]) -> dict[str, Path]:

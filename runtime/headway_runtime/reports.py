@@ -18,6 +18,9 @@ from headway_bus.records import Ended, LogRecord, Started
 RECORD_WEIGHT = 100
 """Bytes that any record counts for, beside its content."""
 
+FILE_WEIGHT = 48
+"""Bytes of a file's hash and size."""
+
 HEADER_WEIGHT = 1024 * 1024
 """Bytes of records in one report: far below what a header may have."""
 
@@ -216,8 +219,10 @@ class Reporter:
 
 
 def len_inline(record: Ended) -> int:
-    """Bytes of a record's result and error that lie in the header."""
+    """Bytes of a record's result, error and files that lie in the header."""
     size = len(record.result) if isinstance(record.result, bytes) else 0
+    if record.files:
+        size += sum(FILE_WEIGHT + len(file.path) for file in record.files)
     if record.error is not None:
         size += len(record.error.message) + len(record.error.traceback)
     return size

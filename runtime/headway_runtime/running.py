@@ -14,8 +14,10 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+from headway_bus.copying import settle
 from headway_bus.endpoint import Frame
 from headway_bus.errors import CannotDecode, CannotEncode, PayloadError, TooLarge
+from headway_bus.file_result import FileResult
 from headway_bus.ids import TaskId
 from headway_bus.payloads import (
     decode_by_value,
@@ -23,8 +25,8 @@ from headway_bus.payloads import (
     encode,
     encode_result_by_value,
 )
-from headway_bus.records import AttemptEnd, Blob, Ended, ErrorInfo, Kind, Reason
-from headway_runtime.files import settle
+from headway_bus.records import AttemptEnd, Blob, Ended, ErrorInfo, File, Kind, Reason
+from headway_runtime.files import WorkFolder
 from headway_runtime.orders import DEVICES_VARIABLE, ChildSettings, ChildSpec
 
 TRACEBACK_CHARACTERS = 16_000
@@ -85,6 +87,8 @@ class Runner:
                 sleep(seconds * (self._settings.slow - 1.0))
                 seconds *= self._settings.slow
             del args, kwargs
+            if isinstance(value, FileResult):
+                return self._left(task, attempt, seconds, value.path)
             data = self._encode(spec, value)
         except AttemptStopped:
             raise
@@ -114,6 +118,25 @@ class Runner:
             text = f"the result of {len(data)} bytes cannot be written to {self._settings.blobs}: {error}"
             return Ended(task, attempt, AttemptEnd.FAILED, seconds, b"", ErrorInfo(Reason.ENCODE, text)), None
         return Ended(task, attempt, AttemptEnd.SUCCEEDED, seconds, blob), None
+
+    def _left(self, task: TaskId, attempt: int, seconds: float, path: Path) -> tuple[Ended, Frame | None]:
+        """The end of an attempt whose result is a file's content."""
+        folder = WorkFolder(Path(self._settings.blobs).parent, keep=self._settings.durable)
+        limit = self._settings.file_limit
+        try:
+            if (size := path.stat().st_size) > limit:
+                text = (
+                    f"the file {str(path)!r} has {size} bytes; one may have {limit} ([bus] file_limit in config.toml)"
+                )
+                raise _FaultError(ErrorInfo(Reason.TOO_LARGE, text))
+            if size <= self._settings.inline_bytes:
+                content = encode(path.read_bytes())
+                return Ended(task, attempt, AttemptEnd.SUCCEEDED, seconds, content), None
+            files = [File("", folder.keep_file(path))]
+        except OSError as error:
+            text = f"the file {str(path)!r} cannot be kept as the result: {error}"
+            raise _FaultError(ErrorInfo(Reason.ENCODE, text)) from None
+        return Ended(task, attempt, AttemptEnd.SUCCEEDED, seconds, files=files), None
 
     def _write_blob(self, data: bytes) -> Blob:
         blob = Blob(hashlib.blake2b(data, digest_size=32).digest(), len(data))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 from headway_bus import codec, config, loops
@@ -41,6 +41,9 @@ WATCH_SECONDS = 0.25
 
 CHILD_BYTES = 64 * 1024 * 1024
 """What a child occupies by itself, with modules that earlier attempts have imported: not the attempt's fault."""
+
+UNTOLD_SECONDS = 600.0
+"""For which a large value is kept that nothing refers to: the attempt that left it may still be gathering the others."""
 
 TRIM_SECONDS = 60.0
 MOST_DESCRIPTORS = 65_536
@@ -124,7 +127,16 @@ class RuntimeService:
 
     def _make_transfers(self) -> Transfers:
         part = self.setup.bus.blob_part
-        return Transfers(self._folder, self._send, self._on_fetched, self._on_uploaded, part)
+        return Transfers(self._folder, self._send, self._on_fetched, self._on_uploaded, part, in_thread=self._in_thread)
+
+    def _in_thread(self, work: Callable[[], Any], then: Callable[[BaseException | None], None]) -> None:
+        """Do what takes seconds beside the loop, then tell."""
+
+        def on_done(done: asyncio.Future[Any]) -> None:
+            if not done.cancelled():
+                then(done.exception())
+
+        self._loop.run_in_executor(None, work).add_done_callback(on_done)
 
     def _open(self) -> None:
         self._folder.open(self.instance)
@@ -179,6 +191,7 @@ class RuntimeService:
             setup.slow,
             setup.info.name,
             self._folder.keep,
+            setup.bus.file_limit,
         )
         environment = {**ONE_THREAD, **self._environment, MARK: self.instance.hex()}
         return Keeper(settings, environment, self._on_keeper_lost)
@@ -318,8 +331,8 @@ class RuntimeService:
                     self._start_child(number)
                 case to_do.Fetch(key, blobs):
                     self._transfers.fetch(key, blobs)
-                case to_do.Upload(key, blob):
-                    self._transfers.upload(key, blob)
+                case to_do.Upload(key, values, files):
+                    self._transfers.upload(key, values, files)
                 case to_do.EndCommand(key, number):
                     if (command := self._commands.get(key)) is not None:
                         command.send_signal(number)
@@ -360,7 +373,9 @@ class RuntimeService:
     def _start_command(self, attempt: Attempt) -> None:
         assert self._keeper is not None
         mark = f"{self.instance.hex()}-{attempt.key[0].hex()}-{attempt.key[1]}"
-        command = Command(attempt, self._keeper, self._folder, self, self.setup.bounds.output_bytes, mark)
+        command = Command(
+            attempt, self._keeper, self._folder, self, self.setup.bounds.output_bytes, mark, self.setup.bus.file_limit
+        )
         self._commands[attempt.key] = command
         command.start(self._environment)
 
@@ -405,13 +420,14 @@ class RuntimeService:
             self._watch_memory(now)
         if now >= self._next_trim:
             self._next_trim = now + TRIM_SECONDS
-            self._folder.trim(self.setup.bounds.blob_bytes, self.core.blobs_in_use())
+            self._folder.trim(self.setup.bounds.blob_bytes, self.core.blobs_in_use(), time() - UNTOLD_SECONDS)
 
     def _tick(self) -> None:
         self._timer = None
         now = monotonic()
         self._look_around(now)
         self.core.presence.round_trip = self._link.round_trip
+        self._transfers.forget(self.core.attempts.__contains__)
         self._transfers.on_tick(now)
         self._carry_out(self.core.on_tick(now))
         self._flush()

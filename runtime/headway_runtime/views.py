@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from headway_bus.ids import AttemptKey
-from headway_bus.records import Blob, Held
+from headway_bus.records import Blob, Ended, Held
+from headway_runtime.effects import Upload
 from headway_runtime.pool import Pool
 from headway_runtime.state import Attempt, Phase
 
@@ -38,11 +39,23 @@ def blobs_of(attempt: Attempt) -> list[Blob]:
     return [attempt.payload, *blobs] if isinstance(attempt.payload, Blob) else blobs
 
 
+def blobs_left(record: Ended) -> list[Blob]:
+    """The large values and files that an attempt left, which the controller must have before it hears of its end."""
+    files = [file.content for file in record.files]
+    return [record.result, *files] if isinstance(record.result, Blob) else files
+
+
+def upload_of(key: AttemptKey, record: Ended) -> Upload | None:
+    """What must be brought before the end can be reported; None: nothing."""
+    values = [record.result] if isinstance(record.result, Blob) else []
+    return Upload(key, values, [file.content for file in record.files]) if values or record.files else None
+
+
 def blobs_in_use(attempts: Iterable[Attempt]) -> set[bytes]:
     """The hashes of large values that attempts still need."""
     hashes: set[bytes] = set()
     for attempt in attempts:
         hashes.update(blob.hash for blob in blobs_of(attempt))
-        if attempt.outcome is not None and isinstance(attempt.outcome.result, Blob):
-            hashes.add(attempt.outcome.result.hash)
+        if attempt.outcome is not None:
+            hashes.update(blob.hash for blob in blobs_left(attempt.outcome))
     return hashes

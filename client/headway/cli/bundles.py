@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headway.bundle import check_path
 from headway.cli.failures import CommandError
 from headway.cli.options import epilog, json_option, on_bus
 from headway.cli.output import NOTHING, Column, Table, print_json
@@ -18,6 +17,7 @@ from headway.cli.words import size as size_text
 
 if TYPE_CHECKING:
     from headway import Client, ClientTask
+    from headway.outputs import Output
 
 COLUMNS = (Column("edge"), Column("status", fixed=True), Column("size", right=True), Column("path"))
 
@@ -53,25 +53,24 @@ def bundle(bus: Client, source: str, arguments: tuple[str, ...], entry: str, com
 @json_option
 @on_bus
 def outputs(bus: Client, task: str, folder: Path | None, as_json: bool) -> None:
-    """List the files that a task left, or write them into a folder."""
-    found = outputs_of(bus.task(task))
-    for name, content in found.items():
-        check_path(name)
-        if folder is not None:
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
+    """List the files that a task left, or write them into a folder.
+
+    A file is written as it comes and never held in memory. After a cut the same line goes on where it stopped.
+    """
+    owner = bus.task(task)
+    found = outputs_of(owner)
+    if folder is not None:
+        owner.save(folder)
     if as_json:
-        print_json([{"path": name, "size": len(content)} for name, content in found.items()])
+        print_json([{"path": name, "size": each.size} for name, each in found.items()])
         return
-    Table((Column("path"), Column("size", right=True)), [[n, size_text(len(c))] for n, c in found.items()]).print()
+    Table((Column("path"), Column("size", right=True)), [[n, size_text(o.size)] for n, o in found.items()]).print()
 
 
-def outputs_of(task: ClientTask) -> dict[str, bytes]:
+def outputs_of(task: ClientTask) -> dict[str, Output]:
     """The files that the task left. Raises CommandError if it left none."""
-    value = task.result()
-    found = value.get("outputs") if isinstance(value, dict) else None
-    if not isinstance(found, dict) or not found:
+    found = task.outputs()
+    if not found or "" in found:
         raise CommandError(f"task {task.id[:8]} left no files: they are kept if it is submitted with --output PATTERN")
     return found
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from headway.cli.failures import DONE
 from headway.cli.listen import listen
 from headway.cli.options import epilog, json_option, on_bus
 from headway.cli.output import NOTHING, Column, Table, print_json
+from headway.cli.submit import as_usage
 from headway.cli.types import SECONDS, json_or_text
 from headway.cli.views import runtime_data
 from headway.cli.waiting import finish
@@ -103,7 +106,9 @@ def push(bus: Client, name: str, file: Path, as_name: str | None, offline: float
 
     It travels in parts and goes on after a cut. Tasks find the folder in $HEADWAY_EDGE_FILES.
     """
-    task = bus.options(runtime=name, offline=offline).model("edge", "push", as_name or file.name, file.read_bytes())
+    where = as_name or file.name
+    with as_usage():
+        task = bus.attach({where: file}).options(runtime=name, offline=offline).model("edge", "push", where)
     return finish(task, wait=True, follow=False, as_json=as_json)
 
 
@@ -118,15 +123,17 @@ def push(bus: Client, name: str, file: Path, as_name: str | None, offline: float
 def pull(bus: Client, name: str, path: str, output: str | None, offline: float) -> int:
     """Fetch a file from an edge.
 
-    PATH is in the edge's folder, or absolute. The file travels in parts and goes on after a cut.
+    PATH is in the edge's folder, or absolute. The file travels in parts, goes on after a cut, and is never held in memory.
     """
-    content: bytes = bus.options(runtime=name, offline=offline).model("edge", "pull", path).result()
+    task = bus.options(runtime=name, offline=offline).model("edge", "pull", path)
     if output == "-":
-        sys.stdout.buffer.write(content)
+        with tempfile.TemporaryDirectory(prefix="headway-pull-") as folder:
+            (target,) = task.save(Path(folder) / "file")
+            with target.open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
         return DONE
-    target = Path(output or Path(path).name)
-    target.write_bytes(content)
-    click.echo(f"{target}: {size(len(content))}")
+    (target,) = task.save(Path(output or Path(path).name))
+    click.echo(f"{target}: {size(target.stat().st_size)}")
     return DONE
 
 

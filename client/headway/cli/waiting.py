@@ -43,16 +43,25 @@ def _wait(task: ClientTask, follow: bool, as_json: bool, is_process: bool) -> in
         for record in task.logs(follow=True):
             # With --json the output must not get between the braces, so all of it goes to standard error.
             print_record(record, sys.stderr if as_json else None)
-    try:
-        value = task.result()
-    except TaskError as error:
+    error = task.exception()
+    if isinstance(error, TaskError):
         _print_failure(task, error, as_json)
         return FAILED
+    if error is not None:
+        raise error
+    value = None if is_process and not as_json else _shown_value(task)
     if as_json:
         print_json({"id": task.id, "status": "succeeded", "result": plain(value), "error": None})
-    elif value is not None and not is_process:
+    elif value is not None:
         click.echo(result_text(value))
     return DONE
+
+
+def _shown_value(task: ClientTask) -> Any:
+    """The value; where files lie beside it, which may be larger than the memory, the sizes of all of them."""
+    if task.outcome is not None and task.outcome.files:
+        return {"outputs": {path: output.size for path, output in task.outputs().items()}}
+    return task.result()
 
 
 def _print_failure(task: ClientTask, error: TaskError, as_json: bool) -> None:

@@ -67,6 +67,9 @@ _TASK_BLOBS = Bulk(
     CROSS JOIN tasks ON tasks.id = new.column1""",
     2,
 )
+_END_FILES = (  # of the first end, which is the one that counts
+    "UPDATE ends SET files = ?1 WHERE number = (SELECT number FROM tasks WHERE id = ?2) AND attempt = ?3 AND ended = ?4"
+)
 _NUMBERS = "SELECT number FROM tasks WHERE id = ?"
 _RETRIES = Bulk(
     """INSERT INTO retries (number, attempt, failures, losses, not_before, story)
@@ -297,6 +300,9 @@ class Applier:
                 )
             )
         self.repeated_ends += len(rows) - _ENDS.run(self._connection, rows)
+        if files := [(_encode(end.files), end.task, end.attempt, end.ended) for end in ends if end.files]:
+            self._connection.executemany(_END_FILES, files)
+            blobs += [(end.task, file.content.hash) for end in ends for file in end.files]
         if blobs:
             _TASK_BLOBS.run(self._connection, blobs)
 
@@ -349,6 +355,7 @@ def is_plain(end: EndTask) -> bool:
         and not end.losses
         and type(end.result) is bytes
         and len(end.result) < FILE_BYTES
+        and not end.files
     )
 
 

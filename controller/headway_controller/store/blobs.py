@@ -1,11 +1,13 @@
 """Values too large for a row: files named by the BLAKE2b-256 hash of their content, written and read in parts.
 
 A name is made from the hash's bytes and from nothing else that came from outside. A file under its final name is whole
-and right: it grows as ``.part``, is hashed when its last byte has come, and is renamed only then.
+and right: it grows as ``.part``, is hashed as it grows (all of it at the end, if an earlier process began it), and is renamed
+when its last byte has come. No more than a part of it is ever in memory.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -13,14 +15,24 @@ import threading
 from collections.abc import Container, Iterator
 from pathlib import Path
 
+from headway_bus import copying
+from headway_bus.copying import HASH_BYTES
 from headway_bus.errors import StoreError
 from headway_bus.records import Blob
 from headway_controller.store.temporary import TemporaryFolder
 from headway_controller.store.words import explain
 
-HASH_BYTES = 32
-READ_BYTES = 1024 * 1024
+ROOM_BYTES = 64 * 1024 * 1024
+"""A blob from this size on is refused at once where the disk has not the room for it and as much again for everything else."""
+
+SYNC_BYTES = 64 * 1024 * 1024
+"""Bytes after which a growing blob is flushed, so that its end need not wait for all of it."""
+
 _STRIPES = 64
+_MOST_GROWING = 1_000
+"""Hashes of unfinished blobs that are remembered."""
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def blob_of(data: bytes | memoryview) -> Blob:
@@ -41,6 +53,7 @@ class BlobFolder:
         self._flush = flush
         # A part is appended and a blob deleted under the lock of its hash, so that none goes while it is asked about.
         self._locks = [threading.RLock() for _ in range(_STRIPES)]
+        self._growing: dict[bytes, tuple[int, hashlib.blake2b]] = {}
 
     def put_part(self, blob: Blob, offset: int, data: bytes) -> int:
         """Append a part; how many bytes are there now, which is where the next part must begin.
@@ -56,6 +69,10 @@ class BlobFolder:
             try:
                 return self._put_part(blob, path, offset, data)
             except OSError as error:
+                if error.errno in _FULL:
+                    # Half of it is of no use, and whoever else writes to this disk needs the room.
+                    path.with_name(path.name + ".part").unlink(missing_ok=True)
+                    self._growing.pop(blob.hash, None)
                 raise explain(error, path) from error
 
     def put(self, data: bytes) -> Blob:
@@ -166,14 +183,41 @@ class BlobFolder:
             return blob.size
         part = path.with_name(path.name + ".part")
         part.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("ab") as file:
+        with part.open("ab", buffering=0) as file:
             present = file.tell()
+            if offset == 0:
+                self._check_room(blob, part, present)
             if present == offset and data:
                 present += self._append(file.fileno(), present, data)
+                self._add_to_hash(blob, offset, data)
+                if self._flush and offset // SYNC_BYTES < present // SYNC_BYTES:
+                    os.fdatasync(file.fileno())
         if present < blob.size:
             return present
         self._finish(blob, part, path)
         return blob.size
+
+    def _check_room(self, blob: Blob, part: Path, present: int) -> None:
+        """Raises StoreError where the rest of the blob would fill the disk: before it is sent, and not after."""
+        if blob.size < ROOM_BYTES:
+            return
+        free = shutil.disk_usage(part.parent).free
+        if blob.size - present + ROOM_BYTES > free:
+            part.unlink()
+            raise StoreError(
+                f"a file of {blob.size} bytes does not fit on the controller's disk, which has {free} bytes free"
+                f" ({ROOM_BYTES} of them are left to everything else); nothing of it was kept. Make room in {self.folder}"
+            )
+
+    def _add_to_hash(self, blob: Blob, offset: int, data: bytes | memoryview) -> None:
+        """Hash it as it comes. What an earlier process began is hashed when all is there."""
+        at, digest = self._growing.pop(blob.hash, (0, None)) if offset else (0, hashlib.blake2b(digest_size=HASH_BYTES))
+        if digest is None or at != offset:
+            return
+        digest.update(data)
+        self._growing[blob.hash] = offset + len(data), digest
+        if len(self._growing) > _MOST_GROWING:
+            self._growing.pop(next(iter(self._growing)), None)
 
     def _append(self, descriptor: int, present: int, data: bytes | memoryview) -> int:
         try:
@@ -187,13 +231,15 @@ class BlobFolder:
             raise
 
     def _finish(self, blob: Blob, part: Path, path: Path) -> None:
-        digest = hashlib.blake2b(digest_size=HASH_BYTES)
-        with part.open("rb") as file:
-            while chunk := file.read(READ_BYTES):
-                digest.update(chunk)
-            if self._flush:
+        hashed, digest = self._growing.pop(blob.hash, (0, None))
+        if digest is None or hashed != blob.size:
+            found, _ = copying.hash_of(part)
+        else:
+            found = digest.digest()
+        if self._flush:
+            with part.open("rb") as file:
                 os.fsync(file.fileno())
-        if digest.digest() != blob.hash:
+        if found != blob.hash:
             part.unlink()
             raise StoreError(
                 f"the {blob.size} bytes that were sent as blob {blob.hash.hex()[:16]}… have another hash: they were"

@@ -18,7 +18,7 @@ import msgspec
 
 from headway_bus.errors import StoreError
 from headway_bus.ids import TaskId
-from headway_bus.records import Blob, ErrorInfo, LogRecord, Options, Status
+from headway_bus.records import Blob, ErrorInfo, File, LogRecord, Options, Status
 
 if TYPE_CHECKING:
     from headway_controller.store.blobs import BlobFolder
@@ -95,6 +95,7 @@ class EndTask(Operation, frozen=True, gc=False):
     predicted: float = -1.0  # seconds of waiting; below 0: unknown
     story: bytes = b""
     expires: float | None = None  # Unix seconds from which it may be purged; None: after the general retention
+    files: tuple[File, ...] = ()  # that it left beside its result
 
 
 class Described(msgspec.Struct, frozen=True, gc=False):
@@ -154,6 +155,7 @@ class StoredEnd(msgspec.Struct, frozen=True, gc=False):
     error: ErrorInfo | None
     result: StoredValue
     result_size: int
+    files: list[File] = []
 
 
 class StoredTask(msgspec.Struct, frozen=True, gc=False):

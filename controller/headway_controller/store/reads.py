@@ -19,7 +19,7 @@ from headway_bus.ids import (
     parse_task_id,
     text_of,
 )
-from headway_bus.records import Blob, ErrorInfo, LogRecord, Options, Status
+from headway_bus.records import Blob, ErrorInfo, File, LogRecord, Options, Status
 from headway_controller.store.listing import in_namespaces, number_before, number_of, selection
 from headway_controller.store.protocol import (
     UNFINISHED,
@@ -37,13 +37,14 @@ MAX_REMEMBERED = 10_000
 
 _decode_options = msgspec.msgpack.Decoder(Options).decode
 _decode_error = msgspec.msgpack.Decoder(ErrorInfo).decode
+_decode_files = msgspec.msgpack.Decoder(list[File]).decode
 _decode_fields = msgspec.msgpack.Decoder(dict[str, Any]).decode
 _STATUSES: Final = {status.value: status for status in Status}
 
 _COLUMNS = """tasks.number, tasks.id, tasks.options, tasks.submitted, tasks.client, {payload},
     retries.attempt, retries.failures, retries.losses, retries.not_before, retries.story,
     ends.status, ends.attempt, ends.ended, ends.started, ends.seconds, ends.runtime, ends.failures, ends.losses,
-    ends.predicted, ends.expires, ends.error, ends.story, {result}, {size},
+    ends.predicted, ends.expires, ends.error, ends.story, {result}, {size}, ends.files,
     descriptions.text, descriptions.at, descriptions.story"""
 _DESCRIBED = "LEFT JOIN descriptions ON descriptions.number = tasks.number"
 _JOINS = "LEFT JOIN retries ON retries.number = tasks.number LEFT JOIN ends ON ends.number = tasks.number " + _DESCRIBED
@@ -286,6 +287,7 @@ def _task_of(row: tuple[Any, ...], options: Options, value: StoredValue) -> Stor
             11:23
         ]
         not_before = 0.0
+        files = _decode_files(row[25]) if row[25] is not None else []
         end = StoredEnd(
             _STATUSES[status],
             attempt,
@@ -297,7 +299,8 @@ def _task_of(row: tuple[Any, ...], options: Options, value: StoredValue) -> Stor
             expires,
             None if error is None else _decode_error(error),
             _value_of(row[23]),
-            row[24],
+            row[24] + sum(file.content.size for file in files),
+            files,
         )
     return StoredTask(
         number,
@@ -312,7 +315,7 @@ def _task_of(row: tuple[Any, ...], options: Options, value: StoredValue) -> Stor
         not_before or 0.0,
         story or b"",
         end,
-        _described(*row[25:28]),
+        _described(*row[26:29]),
     )
 
 

@@ -196,7 +196,7 @@ def test_a_large_result_that_was_not_brought_is_brought_after_the_restart() -> N
     ended = Ended(task_id(1), 1, AttemptEnd.SUCCEEDED, 1.0, blob)
     agent.do(agent.core.on_child_ended(feed.child, [ended], [], agent.now))
     again = agent.restarted()
-    assert again.took_place(to_do.Upload) == [to_do.Upload((task_id(1), 1), blob)]
+    assert again.took_place(to_do.Upload) == [to_do.Upload((task_id(1), 1), [blob], [])]
     again.connect()
     again.do(again.core.on_uploaded((task_id(1), 1), None, again.now))
     reports = [each.message for each in again.took_place(to_do.Tell) if isinstance(each, to_do.Tell)]

@@ -49,7 +49,7 @@ def test_a_large_result_takes_nothing_from_the_bandwidth_while_cut_off(tmp_path:
 
     async def check(service: EdgeService) -> None:
         service._folder.blob_path(blob).write_bytes(content)
-        service._transfers.upload((task_id(1), 1), blob)
+        service._transfers.upload((task_id(1), 1), [blob])
         for _ in range(20):
             service._tick()
         bucket = service._bucket
@@ -110,4 +110,6 @@ def test_a_file_that_is_pushed_is_whole_or_leaves_nothing(tmp_path: Path, monkey
     with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
         patch.setattr(os, "fsync", full)
         counter.push("data/a.bin", b"two")
-    assert [path.name for path in (tmp_path / "data").iterdir()] == ["a.bin"] and counter.pull("data/a.bin") == b"one"
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["a.bin"] and counter.pull(
+        "data/a.bin"
+    ).path.read_bytes() == b"one"

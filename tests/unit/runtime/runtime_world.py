@@ -89,7 +89,7 @@ class World:
                     self.commands[key].append(signal)
             case to_do.Fetch(key, _):
                 self.fetching.append(key)
-            case to_do.Upload(key, _):
+            case to_do.Upload(key):
                 self.uploading.append(key)
             case to_do.Throttle(stop):
                 assert stop != self.throttled

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from headway_bus import copying
 from headway_bus.errors import BusError
 from headway_bus.ids import TaskId
 from headway_bus.records import Blob
@@ -120,12 +120,12 @@ def test_a_copy_that_was_broken_off_does_not_count_as_made(tmp_path: Path, monke
     own = folder.own_folder((TaskId(bytes(16)), 1))
     blob = store(folder, b"0123456789")
 
-    def half(_: Path, target: Path) -> None:
+    def half(_: Path, target: Path, __: object) -> None:
         target.write_bytes(b"01234")
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(shutil, "copyfile", half)
+        patch.setattr(copying, "copy", half)
         folder.place(blob, own, "data.csv")
     path = folder.place(blob, own, "data.csv")
     assert path.read_bytes() == b"0123456789" and [each.name for each in Path(own).iterdir()] == ["data.csv"]

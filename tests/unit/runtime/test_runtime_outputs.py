@@ -12,6 +12,8 @@ from headway_bus.records import Blob
 from headway_runtime.files import WorkFolder
 from headway_runtime.outputs import INLINE_BYTES, collect
 
+MOST = 1 << 36
+
 
 @pytest.fixture
 def work(tmp_path: Path) -> WorkFolder:
@@ -31,7 +33,8 @@ def home(tmp_path: Path) -> Path:
 
 
 def outputs(home: Path, work: WorkFolder, *patterns: str) -> dict[str, bytes]:
-    found = collect(str(home), patterns, work)
+    found, files = collect(str(home), patterns, work, MOST)
+    assert not files
     data = work.blob_path(found).read_bytes() if isinstance(found, Blob) else found
     value = payloads.decode(data)
     assert value["exit_code"] == 0
@@ -58,7 +61,7 @@ def test_links_are_passed_over_wherever_they_stand(home: Path, work: WorkFolder,
 def test_a_large_one_is_written_and_named_by_its_hash(home: Path, work: WorkFolder) -> None:
     large = os.urandom(INLINE_BYTES + 1)
     (home / "large.bin").write_bytes(large)
-    found = collect(str(home), ["*.bin"], work)
+    found, _ = collect(str(home), ["*.bin"], work, MOST)
     assert isinstance(found, Blob) and work.has_blob(found)
     assert outputs(home, work, "*.bin", "*.txt") == {"large.bin": large, "notes.txt": b"n"}
     assert not list(work.blobs.glob("*.part"))
@@ -67,7 +70,7 @@ def test_a_large_one_is_written_and_named_by_its_hash(home: Path, work: WorkFold
 @pytest.mark.parametrize("pattern", ["", "/etc/*", "../*", "a/../../b"])
 def test_patterns_that_lead_out_are_refused(home: Path, work: WorkFolder, pattern: str) -> None:
     with pytest.raises(ValueError, match="does not stay within"):
-        collect(str(home), [pattern], work)
+        collect(str(home), [pattern], work, MOST)
 
 
 def test_where_folders_are_kept_a_large_one_is_on_the_disk_before_anybody_hears_of_it(
@@ -76,6 +79,6 @@ def test_where_folders_are_kept_a_large_one_is_on_the_disk_before_anybody_hears_
     kept = WorkFolder(tmp_path / "kept", keep=True)
     kept.blobs.mkdir(parents=True)
     (home / "large.bin").write_bytes(bytes(INLINE_BYTES + 1))
-    found = collect(str(home), ["*.bin"], kept)
+    found, _ = collect(str(home), ["*.bin"], kept, MOST)
     assert isinstance(found, Blob)
     assert synced == [str(kept.blob_path(found)), str(kept.blobs)]

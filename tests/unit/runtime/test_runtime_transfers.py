@@ -138,8 +138,8 @@ def test_a_value_is_brought_from_where_the_controller_is(ends: Ends, known: int)
     content, blob = content_and_blob(10 * PART + 5)
     ends.folder.blob_path(blob).write_bytes(content)
     ends.stored[blob.hash] = content[:known]
-    ends.transfers.upload(KEY, blob)
-    ends.transfers.upload(OTHER, blob)
+    ends.transfers.upload(KEY, [blob])
+    ends.transfers.upload(OTHER, [blob])
     ends.serve()
     assert ends.uploaded == {KEY: None, OTHER: None}
     assert ends.stored[blob.hash] == content
@@ -148,7 +148,7 @@ def test_a_value_is_brought_from_where_the_controller_is(ends: Ends, known: int)
 def test_a_cut_upload_goes_on(ends: Ends) -> None:
     content, blob = content_and_blob(20 * PART)
     ends.folder.blob_path(blob).write_bytes(content)
-    ends.transfers.upload(KEY, blob)
+    ends.transfers.upload(KEY, [blob])
     ends.serve(5)
     ends.transfers.on_cut()
     ends.sent.clear()
@@ -161,7 +161,7 @@ def test_a_cut_upload_goes_on(ends: Ends) -> None:
 def test_a_value_that_is_not_taken_is_an_error(ends: Ends) -> None:
     content, blob = content_and_blob(PART)
     ends.folder.blob_path(blob).write_bytes(content)
-    ends.transfers.upload(KEY, blob)
+    ends.transfers.upload(KEY, [blob])
     put = ends.sent[0][0]
     assert isinstance(put, m.BlobPut)
     ends.hear(m.Denied(put.request, Code.TOO_LARGE, "the limit is 10 bytes"))
@@ -172,14 +172,14 @@ def test_a_value_that_is_not_taken_is_an_error(ends: Ends) -> None:
 
 def test_a_value_that_vanished_is_an_error(ends: Ends) -> None:
     _, blob = content_and_blob(PART)
-    ends.transfers.upload(KEY, blob)
+    ends.transfers.upload(KEY, [blob])
     assert ends.uploaded[KEY] is not None
 
 
 def test_a_value_that_is_shorter_than_its_record_is_an_error_and_no_endless_loop(ends: Ends) -> None:
     content, blob = content_and_blob(3 * PART)
     ends.folder.blob_path(blob).write_bytes(content[: PART + 1])  # what a power cut left of it
-    ends.transfers.upload(KEY, blob)
+    ends.transfers.upload(KEY, [blob])
     ends.serve()
     error = ends.uploaded[KEY]
     assert error is not None and f"ends after {PART + 1} of its {3 * PART} bytes" in error.message
@@ -191,7 +191,7 @@ def test_what_was_not_taken_leaves_no_request_behind(ends: Ends) -> None:
     ends.stored[wanted.hash] = content_there
     ends.folder.blob_path(blob).write_bytes(content)
     ends.is_up = False
-    ends.transfers.upload(KEY, blob)
+    ends.transfers.upload(KEY, [blob])
     ends.transfers.fetch(OTHER, [wanted])
     for _ in range(100):
         ends.transfers.go_on()

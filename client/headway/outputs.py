@@ -1,0 +1,81 @@
+"""What a task left beside its value: the outputs of a script or command, and files that are a call's result.
+
+Small ones are part of the value. Large ones lie on the bus by their hash, and are fetched when somebody wants them: into
+memory as far as they fit into one value, or a part at a time into a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headway.blobs import fetch, fetch_file
+from headway_bus import copying
+from headway_bus.deployed import write_whole
+from headway_bus.errors import PayloadError, TooLarge
+from headway_bus.records import Blob, File
+
+if TYPE_CHECKING:
+    from headway.connection import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A file that a task left: its path there and its bytes, as a number. ``content``: themselves, or where they lie."""
+
+    path: str
+    size: int
+    content: bytes | Blob
+
+
+def outputs_of(value: Any, files: Sequence[File]) -> dict[str, Output]:
+    """All that a task left, by path; empty for a value that holds no files. One without a path is the value itself."""
+    if files and not files[0].path:
+        return {"": Output("", files[0].content.size, files[0].content)}
+    if isinstance(value, bytes):
+        return {"": Output("", len(value), value)}
+    inside = value.get("outputs") if isinstance(value, dict) else None
+    found = {path: Output(path, len(data), data) for path, data in (inside or {}).items()}
+    found.update((file.path, Output(file.path, file.content.size, file.content)) for file in files)
+    return dict(sorted(found.items()))
+
+
+async def with_files(connection: Connection, value: Any, files: Sequence[File]) -> Any:
+    """The value with the files in their places. Raises TooLarge where they are more than one value may be."""
+    size, limit = sum(file.content.size for file in files), connection.limits.payload_limit
+    if size > limit:
+        raise TooLarge(
+            f"the task left {size} bytes in {len(files)} files, and a value here may have {limit} ([bus] payload_limit in "
+            "config.toml, or HEADWAY_BUS_PAYLOAD_LIMIT); nothing was fetched. task.save(folder) or `headway outputs ID FOLDER` "
+            "writes them to the disk, whatever their size"
+        )
+    for file in files:
+        content = bytes(await fetch(connection, file.content))
+        if not file.path:
+            return content
+        value["outputs"][file.path] = content
+    return value
+
+
+async def save(connection: Connection, outputs: dict[str, Output], target: Path) -> list[Path]:
+    """Write them below the folder ``target``; the one without a path is written to ``target`` itself.
+
+    Each file is there whole or not at all. Raises PayloadError for a path that leads out, OSError.
+    """
+    if not outputs:
+        raise PayloadError("the task left no files: a script's are kept if it is submitted with outputs=[PATTERN]")
+    written = []
+    for path, output in outputs.items():
+        place = target
+        if path:
+            if not copying.stays_within(path):
+                raise PayloadError(f"the path {path!r} does not stay within the folder; nothing was written for it")
+            place = target / path
+        if isinstance(output.content, Blob):
+            await fetch_file(connection, output.content, place)
+        else:
+            write_whole(place, output.content)
+        written.append(place)
+    return written
