@@ -196,7 +196,7 @@ def file_contents(files: Files | None) -> dict[str, bytes | Path]:
     for name, source in named.items():
         where = Path(name)
         if where.is_absolute() or ".." in where.parts or not where.parts:
-            raise ValueError(f"file {name!r}: expected a path inside the script's folder, without '..'")
+            raise ValueError(f"file {name!r}: expected a relative path, without '..'")
         if isinstance(source, bytes):
             contents[where.as_posix()] = source
         elif Path(source).is_dir():

@@ -22,7 +22,7 @@ from headway_runtime.files import WorkFolder, outputs_prefix
 INLINE_BYTES = 64 * 1024
 READ_BYTES = 1024 * 1024
 MOST_FILES = 10_000
-MOST_IN_VALUE = 64 * 1024 * 1024
+MOST_IN_VALUE = 16 * 1024 * 1024
 """Bytes of all outputs together up to which they are one value."""
 
 SMALL_BYTES = 16 * 1024

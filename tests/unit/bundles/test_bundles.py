@@ -109,8 +109,8 @@ def test_a_zip_is_its_files(folder: Path, tmp_path: Path) -> None:
         packed.writestr("data/rows.csv", b"1,2\n")
     with opened(archive) as bundle:
         assert bundle.entry == "train.py" and [file.path for file in bundle.files] == ["data/rows.csv", "train.py"]
-        assert bundle.files[1].source.read_text() == "print('läuft')"
-        place = bundle.files[1].source
+        assert bundle.files[1].source.path.read_text() == "print('läuft')"
+        place = bundle.files[1].source.path
     assert not place.exists()
 
 
@@ -200,7 +200,7 @@ def test_a_repository_at_a_commit(folder: Path) -> None:
     (folder / "train.py").write_text("print('two')")
     git(folder, "commit", "-am", "two")
     with opened(f"file://{folder}", commit=first) as bundle:
-        sources = {file.path: file.source.read_text() for file in bundle.files}
+        sources = {file.path: file.source.path.read_text() for file in bundle.files}
     assert sources == {"train.py": "print('läuft')", "data/rows.csv": "1,2\n"}
     with pytest.raises(PullFailed, match="pull_failed") as caught, opened(f"file://{folder}", commit="0" * 40):
         pass

@@ -68,10 +68,10 @@ def test_files_of_a_script(tmp_path: Path) -> None:
     (tmp_path / "data" / "deep" / "a").write_text("a")
     name, files = script_files(script, [tmp_path / "data"])
     assert name == "run.py"
-    assert files == {"run.py": b"pass", "data/deep/a": b"a"}
-    assert script_files(script, {"x/y": b"z"})[1] == {"run.py": b"pass", "x/y": b"z"}
+    assert files == {"run.py": script, "data/deep/a": tmp_path / "data/deep/a"}
+    assert script_files(script, {"x/y": b"z"})[1] == {"run.py": script, "x/y": b"z"}
     for bad in ("/etc/passwd", "../up", "a/../../b", ""):
-        with pytest.raises(ValueError, match="inside the script's folder"):
+        with pytest.raises(ValueError, match="expected a relative path"):
             script_files(script, {bad: b""})
     with pytest.raises(FileNotFoundError):
         script_files(tmp_path / "none.py", None)
