@@ -91,7 +91,13 @@ _JOURNAL = ("CREATE TABLE journal (number INTEGER PRIMARY KEY, body BLOB NOT NUL
 # What few tasks leave: files beside the result, which stand in task_blobs as well. NULL: none.
 _FILES = ("ALTER TABLE ends ADD COLUMN files BLOB",)
 
-STEPS: tuple[Step, ...] = (Step(1, _FIRST), Step(2, _NAMESPACES), Step(3, _DESCRIPTIONS), Step(4, _JOURNAL), Step(5, _FILES))
+STEPS: tuple[Step, ...] = (
+    Step(1, _FIRST),
+    Step(2, _NAMESPACES),
+    Step(3, _DESCRIPTIONS),
+    Step(4, _JOURNAL),
+    Step(5, _FILES),
+)
 
 
 def version_of(connection: sqlite3.Connection) -> int:
