@@ -233,10 +233,20 @@ class BrokerService:
         if endpoint.strangers and self._watch is not None:
             self._watch.on_spoken(endpoint.strangers, now)
             endpoint.strangers.clear()
-        if self._door is not None:
-            assert endpoint.keys is not None
-            self._on_identified(raw, self._door, endpoint.keys)
-            return
+        # Peers in this process get all that this wake-up has found as one batch.
+        for link in self._local.values():
+            link.gather()
+        try:
+            if self._door is not None:
+                assert endpoint.keys is not None
+                self._on_identified(raw, self._door, endpoint.keys)
+            else:
+                self._on_unidentified(raw, now)
+        finally:
+            for link in list(self._local.values()):
+                link.hand_over()
+
+    def _on_unidentified(self, raw: list[list[Any]], now: float) -> None:
         for frames in raw:
             if frames[0][:1] == LOCAL_ROUTE:
                 self._refuse_route(frames[0])

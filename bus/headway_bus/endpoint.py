@@ -71,6 +71,7 @@ class Endpoint:
         self._known = known
         self.strangers: list[tuple[bytes, int]] = []
         self._armed = False
+        self._sent = False
         self._closed = False
         self._fd = int(socket.FD)
         self._loop.add_reader(self._fd, self._on_edge)
@@ -83,6 +84,7 @@ class Endpoint:
         socket, last = self.socket, len(frames) - 1
         for index, frame in enumerate(frames):
             _SEND(socket, frame, _MORE if index < last else _LAST, len(frame) < ZERO_COPY_BYTES)
+        self._sent = True
         self._arm()
 
     def send_or_keep(self, frames: Sequence[Frame]) -> None:
@@ -118,7 +120,7 @@ class Endpoint:
             self._wake()
 
     def _wake(self) -> None:
-        self._armed = False
+        self._armed = self._sent = False
         if self._closed:
             return
         messages = self._drain()
@@ -134,8 +136,9 @@ class Endpoint:
             self._armed = False
         if self._backlog and not self._closed:
             self._send_backlog()
-        if not self._closed:
-            # This look may itself swallow the edge that says that the peer takes more again: then nobody would call.
+        if not self._closed and (self._sent or self._backlog or len(messages) == self._budget):
+            # A send may have swallowed the edge of what came since the last look, and so may that look the one which says
+            # that the peer takes more again: then nobody would call.
             awaited = _POLLIN | _POLLOUT if self._backlog else _POLLIN
             if _GET(self.socket, _EVENTS) & awaited:
                 self._arm()

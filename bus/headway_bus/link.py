@@ -327,6 +327,7 @@ class LocalLink:
         self._forward = forward
         self._is_up = False
         self._arrived: list[Received] = []
+        self._gathers = False
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -367,17 +368,23 @@ class LocalLink:
                 return
         else:
             message = header
-        if not self._arrived:
-            # Everything that one wake-up of the hub finds is handed over as one batch.
-            self._loop.call_soon(self._hand_over)
+        if not self._arrived and not self._gathers:
+            self._loop.call_soon(self.hand_over)
         self._arrived.append((source, message, frames))
 
     async def close(self) -> None:
         self._is_up = False
 
-    def _hand_over(self) -> None:
-        messages, self._arrived = self._arrived, []
-        self._listener.on_messages(messages)
+    def gather(self) -> None:
+        """A batch begins: ``hand_over`` follows in this turn of the loop, and spares the next one."""
+        self._gathers = True
+
+    def hand_over(self) -> None:
+        """Give the listener what has been delivered, as one batch."""
+        self._gathers = False
+        if self._arrived:
+            messages, self._arrived = self._arrived, []
+            self._listener.on_messages(messages)
 
 
 __all__ = ["BROKER", "CONTROLLER", "TOPIC", "BusLink", "Link", "Listener", "LocalLink", "Received"]

@@ -65,7 +65,9 @@ class Journal:
         self.rows: list[tuple[int, Sequence[Operation]]] = []
         """Number in the table and operations, in the order in which they were noted."""
 
-        self._new: set[TaskId] = set()
+        self.tasks: set[TaskId] = set()
+        """Those that the rows speak of."""
+
         for number, body in connection.execute("SELECT number, body FROM journal ORDER BY number"):
             try:
                 operations = _operations_of(_decode(body))
@@ -85,7 +87,7 @@ class Journal:
             return False
         if entry.new is None:
             cursor = self._connection.execute(_NOTE, (body,))
-        elif entry.new.task in self._new:
+        elif entry.new.task in self.tasks:
             return False  # known: whoever says it again is told so by the tables
         else:
             cursor = self._connection.execute(_NOTE_NEW, (body, entry.new.task))
@@ -102,11 +104,15 @@ class Journal:
     def clear(self) -> None:
         """They have been moved: that transaction is committed."""
         self.rows.clear()
-        self._new.clear()
+        self.tasks.clear()
 
     def _keep(self, number: int, operations: Sequence[Operation]) -> None:
         self.rows.append((number, operations))
-        self._new.update(operation.tasks[0][0] for operation in operations if isinstance(operation, NewTasks))
+        for operation in operations:
+            if isinstance(operation, NewTasks):
+                self.tasks.add(operation.tasks[0][0])
+            elif isinstance(operation, EndTask):
+                self.tasks.add(operation.task)
 
 
 def _entry_of(operations: Sequence[Operation]) -> _Entry | None:

@@ -75,7 +75,7 @@ class SqliteStore:
     def load_unfinished(self, page: int = 5000) -> Iterator[list[StoredTask]]:
         number = 0
         while True:
-            with self._reading() as connection:
+            with self._reading(None) as connection:
                 tasks = self._reader.unfinished_after(connection, number, page)
             if not tasks:
                 return
@@ -83,15 +83,15 @@ class SqliteStore:
             number = tasks[-1].number
 
     def find(self, tasks: Sequence[TaskId]) -> list[StoredTask]:
-        with self._reading() as connection:
+        with self._reading(tasks) as connection:
             return self._reader.find(connection, tasks)
 
     def find_statuses(self, tasks: Sequence[TaskId]) -> dict[TaskId, Status | None]:
-        with self._reading() as connection:
+        with self._reading(tasks) as connection:
             return reads.find_statuses(connection, tasks)
 
     def find_namespaces(self, tasks: Sequence[TaskId]) -> dict[TaskId, str]:
-        with self._reading() as connection:
+        with self._reading(tasks) as connection:
             return reads.find_namespaces(connection, tasks)
 
     def find_page(self, which: TaskFilter, limit: int = 100, before: TaskId | bytes = b"") -> list[StoredTask]:
@@ -107,7 +107,7 @@ class SqliteStore:
             return reads.find_by_key(connection, key, limit)
 
     def logs(self, task: TaskId, attempt: int = 0, after: int = 0, limit: int = 1000) -> LogSlice:
-        with self._reading() as connection:
+        with self._reading((task,)) as connection:
             return reads.logs(connection, task, attempt, after, limit)
 
     def job_counts(self, job: str = "", namespaces: tuple[str, ...] | None = None) -> list[JobCount]:
@@ -134,7 +134,7 @@ class SqliteStore:
 
     def backup(self, path: Path) -> None:
         # A blob whose task is purged during the backup is in the copied database, so it must not be swept meanwhile.
-        with self._sweeping, self._reading() as connection:
+        with self._sweeping, self._reading(None) as connection:
             health.backup(connection, path, self.blobs)
 
     def check(self) -> Health:
@@ -145,8 +145,10 @@ class SqliteStore:
             return Health(False, [str(error)])
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        self._writer.settle()  # what was noted is stored, and must be seen
+    def _reading(self, tasks: Sequence[TaskId] | None = ()) -> Iterator[sqlite3.Connection]:
+        """``tasks``: about which it must not miss anything that was stored, None: about any. What it shows of others may be a
+        moment old where the disk takes nothing."""
+        self._writer.settle(tasks)
         with self._database.reading() as connection:
             yield connection
 

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 from headway_bus.errors import StoreError
 from headway_bus.logs import get_logger
+from headway_bus.ids import TaskId
 from headway_bus.records import Blob
 from headway_controller.store.apply import Applier
 from headway_controller.store.blobs import BlobFolder
@@ -150,14 +151,20 @@ class Writer:
         self._at_once += 1
         return receipt
 
-    def settle(self) -> None:
-        """Move what was noted into the tables, so that a reader sees it there. Raises StoreError if that cannot be done."""
+    def settle(self, tasks: Iterable[TaskId] | None = None) -> None:
+        """Move what was noted into the tables, so that a reader sees it there.
+
+        ``tasks``: what it asks about; None: everything, and it must be complete. Raises StoreError if it cannot be moved, a
+        full disk for example, and the reader would miss what was stored.
+        """
         if self._journal.rows and not self._closed and not self._database.damage:
             try:
                 with self._database.writing:
                     self._move()
             except Exception as error:
-                raise self._database.explain(error) from error
+                reason = self._database.explain(error)
+                if tasks is None or not self._journal.tasks.isdisjoint(tasks):
+                    raise reason from error
 
     def close(self) -> None:
         """Store what was handed over, report it, and end the thread."""

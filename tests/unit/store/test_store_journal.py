@@ -166,6 +166,10 @@ def test_a_reader_is_told_why_it_cannot_see_what_was_noted(tmp_path: Path, open_
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(StoreError, match="locked by another program"):
                 bench.store.find([task])
+            with pytest.raises(StoreError, match="locked by another program"):
+                list(bench.store.load_unfinished())
+            assert bench.store.find([new_task_id()]) == [], "of others it has missed nothing"
+            assert bench.store.counts() == {"unfinished": 0}
             other.execute("ROLLBACK")
         assert [found.task for found in bench.store.find([task])] == [task]
 
