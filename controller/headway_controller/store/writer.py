@@ -18,8 +18,8 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from headway_bus.errors import StoreError
-from headway_bus.logs import get_logger
 from headway_bus.ids import TaskId
+from headway_bus.logs import get_logger
 from headway_bus.records import Blob
 from headway_controller.store.apply import Applier
 from headway_controller.store.blobs import BlobFolder
