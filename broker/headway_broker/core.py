@@ -118,6 +118,8 @@ class Broker:
             return self._refuse_flood(peer, exceeded, header, now)
         if target == BROKER:
             return self._on_own(peer, header, now)
+        if peer.is_uninformed:
+            return [*self._inform(peer), *self._forward(peer, target, header, payload)]
         return self._forward(peer, target, header, payload)
 
     def on_local_peer(self, name: bytes, role: str, route: bytes, instance: bytes, now: float) -> list[Deliver]:
@@ -330,7 +332,10 @@ class Broker:
         return out + [Deliver(each.route, BROKER, ControllerChanged(peer.instance)) for each in others]
 
     def _inform(self, peer: Peer) -> list[Deliver]:
-        """Repeat who the controller is, if the peer took nothing when it was told: otherwise it waits for one for ever."""
+        """Repeat who the controller is, if the peer took nothing when it was told: otherwise it waits for one for ever.
+
+        When it speaks, whatever it says: those that speak anyway ping rarely.
+        """
         if not peer.is_uninformed:
             return []
         peer.is_uninformed = False

@@ -178,6 +178,7 @@ class Link:
         if self._endpoint is None or not self.session.is_up:
             return False
         self._endpoint.send_or_keep([target, encode(message), *frames])
+        self.session.has_spoken = True
         return True
 
     async def close(self) -> None:

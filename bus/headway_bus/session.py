@@ -35,6 +35,18 @@ LONGEST_GREETING = 10.0
 """Seconds at most for which the answer to a hello is awaited: the broker passes over hellos when too many come at once, and an
 edge's heartbeats are far apart."""
 
+FADING = 0.8
+"""What a heartbeat's age leaves of the weight of a measured round trip."""
+
+TALKERS = frozenset({"runtime", "edge"})
+"""Roles that say something to the controller every heartbeat, which it answers: both ways are known to be whole without a ping."""
+
+LIVELY = 1.25
+"""Heartbeats within which such a peer has spoken and has been spoken to; else it pings."""
+
+PINGS_APART = 4
+"""Heartbeats between its pings even so: they measure the round trip."""
+
 FATAL = frozenset({Code.VERSION, Code.FORBIDDEN, Code.MALFORMED})
 """Refusals of a hello that a repetition cannot mend."""
 
@@ -112,9 +124,14 @@ class Session:
     """Attempts since the connection was last up."""
 
     retry_at: float = 0.0
+    has_spoken: bool = False
+    """Set by the link whenever it sends something that is not the session's own."""
+
     random: random.Random = field(default_factory=random.Random)
     _heard: float = 0.0
+    _said: float = 0.0
     _pinged: float = 0.0
+    _measured: float = 0.0
     _ticked: float = 0.0
     _greeting_since: float = 0.0
     _name_taken_since: float | None = None
@@ -139,6 +156,8 @@ class Session:
             self._heard = max(self._heard, now - self.heartbeat * (SILENT_HEARTBEATS - 1))
             spent = self._greeting_patience * (SILENT_HEARTBEATS - 1) / SILENT_HEARTBEATS
             self._greeting_since = max(self._greeting_since, now - spent)
+        if self.has_spoken:
+            self.has_spoken, self._said = False, self._ticked  # some time since then
         self._ticked = now
         if self.state == "waiting" and now >= self.retry_at:
             return self._open(now)
@@ -203,10 +222,15 @@ class Session:
         if silence > self.heartbeat * SILENT_HEARTBEATS:
             return self._lose(now, f"no word from the broker for {silence:.1f} s")
         # Not only when nothing was heard: the broker, too, must hear that a peer lives which only listens.
-        if now - self._pinged >= self.heartbeat:
-            self._pinged = now
-            return [Send(Ping(now))]
-        return []
+        since = now - self._pinged
+        if since < self.heartbeat or (since < self.heartbeat * PINGS_APART and self._is_lively(now)):
+            return []
+        self._pinged = now
+        return [Send(Ping(now))]
+
+    def _is_lively(self, now: float) -> bool:
+        """Whether it speaks with the controller, so that a ping would tell nobody anything."""
+        return self.role in TALKERS and now - min(self._said, self._heard) < self.heartbeat * LIVELY
 
     def _on_welcome(self, welcome: Welcome) -> list[Effect]:
         if self.state not in ("greeting", "up"):
@@ -224,7 +248,9 @@ class Session:
         if not 0.0 < pong.sent <= now:
             return  # the broker's own word, by which it finds out whether we are still here
         sample = now - pong.sent
-        self.round_trip = sample if not self.round_trip else 0.8 * self.round_trip + 0.2 * sample
+        kept = FADING ** max(1.0, (now - self._measured) / self.heartbeat)
+        self.round_trip = sample if not self.round_trip else kept * self.round_trip + (1.0 - kept) * sample
+        self._measured = now
 
     def _on_not_greeted(self, rejected: Rejected, now: float) -> list[Effect]:
         if self.state != "up":

@@ -160,7 +160,8 @@ class Controller:
         for task in self.life.on_time(now):
             self.assignments.take_back(task.runtime, [(task.id, task.attempt)])
         for runtime in self.state.runtimes.values():
-            self.assignments.resend(runtime, now)
+            if runtime.outbox:
+                self.assignments.resend(runtime, now)
         for client in self.state.clients.values():
             self.audience.resend(client, now)
         if self.state.cancels and now >= self._stop_again_at:

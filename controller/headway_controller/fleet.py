@@ -254,14 +254,17 @@ class Fleet:
 
     def on_time(self, now: float) -> None:
         """Runtimes that have been silent for too long are lost with everything that they hold."""
+        patience = self.missed + LATE
+        recent = now - self.heartbeat * patience
         for runtime in list(self.state.runtimes.values()):
-            self.reports.tell_settled(runtime)
-            if runtime.state == "offline" or self.is_cut:
-                continue
+            if runtime.settled:
+                self.reports.tell_settled(runtime)
             if runtime.state == AWAY:
-                if not self.leases.on_time(runtime, now):
+                if not self.is_cut and not self.leases.on_time(runtime, now):
                     self._lose(runtime, now, runtime.why)
-            elif runtime.seen < now - max(self.heartbeat, runtime.heartbeat) * (self.missed + LATE):
+            elif runtime.seen >= recent or runtime.state == "offline" or self.is_cut:
+                continue  # nearly all: a thousand are looked at eight times a heartbeat
+            elif runtime.seen < now - max(self.heartbeat, runtime.heartbeat) * patience:
                 self._fall_silent(runtime, now, f"no heartbeat for {now - runtime.seen:.1f} s")
 
     def on_stood_still(self, now: float) -> None:
@@ -351,10 +354,11 @@ class Fleet:
         if message.round_trip != runtime.round_trip:
             runtime.round_trip = message.round_trip if 0.0 <= message.round_trip < MAX_ROUND_TRIP else 0.0
             self.scheduler.update_runtime(name, now, runtime.round_trip)
-        runtime.outbox.acknowledge_through(message.assigned)
         expected = runtime.digest
-        for assignment in runtime.outbox.contents:
-            expected ^= assignment.digest
+        if runtime.outbox:
+            runtime.outbox.acknowledge_through(message.assigned)
+            for assignment in runtime.outbox.contents:
+                expected ^= assignment.digest
         if expected == message.digest:
             runtime.mismatches = 0
         elif now >= runtime.inventory_at:

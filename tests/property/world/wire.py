@@ -63,6 +63,7 @@ class Wire:
         if self._connection is None or not self.session.is_up:
             return False
         self._connection.up.put([target, encode(message), *map(bytes, frames)])
+        self.session.has_spoken = True
         return True
 
     def leave(self) -> None:

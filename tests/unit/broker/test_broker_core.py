@@ -215,6 +215,15 @@ class TestRouting:
             answers = [each.header for each in hub.say(client, b"", m.Ping(1.0))]
             assert answers == [m.Pong(1.0), *controllers]
 
+    def test_it_is_told_before_what_it_says_to_the_controller_is_passed_on(self, hub: Hub) -> None:
+        runtime = hub.join("runtime", "r")
+        controller = hub.join("controller", "controller")
+        (told,) = [each for each in hub.out if isinstance(each.header, m.ControllerChanged)]
+        hub.broker.on_full(told, hub.now)
+        first, second = hub.say(runtime, CONTROLLER, m.Heartbeat(1.0, 0, 0, 0))
+        assert (first.route, first.header, second.route) == (runtime, told.header, controller)
+        assert len(hub.say(runtime, CONTROLLER, m.Heartbeat(1.0, 0, 0, 0))) == 1
+
     def test_one_that_cannot_be_reached_is_gone_and_the_controller_knows(self, hub: Hub) -> None:
         controller, client = hub.join("controller", "controller"), hub.join("client", "me")
         hub.out = hub.broker.on_unreachable(client, hub.now)

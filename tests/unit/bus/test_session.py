@@ -235,6 +235,38 @@ class TestForgotten:
         assert when == pytest.approx(107.0, abs=0.1)
 
 
+class TestPings:
+    """Driven as a link does, a runtime that says something every heartbeat and is answered, or is not."""
+
+    def pings(self, role: str, heartbeats: int, spoken: bool = True, answered: bool = True) -> int:
+        one = Session(role, "wished", b"instance", "test", random=random.Random(1))
+        one.on_tick(100.0)
+        one.on_message(WELCOME, 100.0)
+        count = 0
+        for step in range(8 * heartbeats):
+            now = 100.0 + 0.25 * step
+            for effect in one.on_tick(now):
+                assert isinstance(effect, Send) and isinstance(effect.message, Ping)
+                one.on_message(Pong(now), now + 0.1)
+                count += 1
+            if step % 8 == 3:
+                one.has_spoken = spoken
+                if answered:
+                    one.on_heard(now + 0.1)
+        return count
+
+    @pytest.mark.parametrize("role", ["runtime", "edge"])
+    def test_one_that_speaks_and_is_answered_pings_a_fourth_as_often(self, role: str) -> None:
+        assert self.pings(role, 41) == 11
+
+    def test_one_that_only_listens_pings_every_heartbeat(self) -> None:
+        assert self.pings("runtime", 40, spoken=False) == 40
+        assert self.pings("client", 40) == 40
+
+    def test_one_that_is_not_answered_asks_whether_the_broker_lives(self) -> None:
+        assert self.pings("runtime", 40, answered=False) >= 20
+
+
 class TestRoundTrips:
     def test_they_are_smoothed(self) -> None:
         one = up()
@@ -242,6 +274,15 @@ class TestRoundTrips:
         assert one.round_trip == pytest.approx(0.5)
         one.on_message(Pong(102.0), 102.1)
         assert 0.1 < one.round_trip < 0.5
+
+    def test_the_first_after_long_counts_for_those_that_were_not_taken(self) -> None:
+        often, rarely = up(), up()
+        for one in (often, rarely):
+            one.on_message(Pong(100.0), 101.0)
+        for now in (103.0, 105.0, 107.0, 109.0):
+            often.on_message(Pong(now - 0.1), now)
+        rarely.on_message(Pong(108.9), 109.0)
+        assert rarely.round_trip == pytest.approx(often.round_trip)
 
     @pytest.mark.parametrize("sent", [0.0, -1.0, 1e9, float("nan")])
     def test_a_word_that_answers_no_ping_of_ours_is_no_round_trip(self, sent: float) -> None:
