@@ -39,7 +39,7 @@ FADING = 0.8
 """What a heartbeat's age leaves of the weight of a measured round trip."""
 
 TALKERS = frozenset({"runtime", "edge"})
-"""Roles that say something to the controller every heartbeat, which it answers: both ways are known to be whole without a ping."""
+"""Roles that say something to the controller every heartbeat, which answers: both ways are known to be whole without a ping."""
 
 LIVELY = 1.25
 """Heartbeats within which such a peer has spoken and has been spoken to; else it pings."""
