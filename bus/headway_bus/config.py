@@ -95,6 +95,7 @@ class Controller(Table, frozen=True):
     lookup_table: str = ""
     fifo_queues: list[str] = []
     speculation: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.05
+    ahead: Annotated[float, Meta(ge=0.0, le=10.0)] = 0.002
     missed_heartbeats: Annotated[int, Meta(ge=1, le=1000)] = 2
     max_tasks: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 10_000_000
     max_tasks_per_client: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 5_000_000

@@ -10,7 +10,7 @@ from headway_bus.logs import get_logger
 from headway_controller.core import Controller
 from headway_controller.edges import EDGES_STATE, pack_edges
 from headway_controller.estimates import LearnedPredictor
-from headway_controller.placement import Scheduler, Turnarounds, Waits
+from headway_controller.placement import BATCH_INTERVAL, Scheduler, Turnarounds, Waits
 from headway_controller.store import SaveState
 from headway_controller.store.protocol import Store
 
@@ -30,20 +30,20 @@ def pack_learned(scheduler: Scheduler) -> SaveState:
     return SaveState(LEARNED_STATE, msgpack.packb(learned))
 
 
-def load_scheduler(store: Store, fifo_queues: Sequence[str]) -> Scheduler:
+def load_scheduler(store: Store, fifo_queues: Sequence[str], ahead: float = BATCH_INTERVAL) -> Scheduler:
     """A scheduler that knows what the earlier controller had learned."""
     saved = store.load_state(LEARNED_STATE)
     if saved:
         try:
             learned = msgpack.unpackb(saved, strict_map_key=False)
-            scheduler = Scheduler(LearnedPredictor.from_state(learned["predictor"]), fifo_queues)
+            scheduler = Scheduler(LearnedPredictor.from_state(learned["predictor"]), fifo_queues, ahead)
             turnarounds = Turnarounds.from_state(learned.get("turnarounds", {}))
             scheduler.take_up(Waits.from_state(learned["waits"]), turnarounds)
             return scheduler
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             # Estimates are worth less than tasks: begin to learn anew rather than refuse to start.
             log.warning("what had been learned cannot be read; learning starts anew", reason=repr(error))
-    return Scheduler(None, fifo_queues)
+    return Scheduler(None, fifo_queues, ahead)
 
 
 def pack_roster(runtimes: Sequence[str]) -> SaveState:

@@ -31,6 +31,7 @@ from headway_controller.effects import Effect, Join, Note, ReadOutcomes, Send, T
 from headway_controller.extensions import use_predictor, use_strategy
 from headway_controller.kept import FleetKeeper, load_roster, load_scheduler, pack_learned
 from headway_controller.packed import WORTH_PACKING, packed_for, unpacked
+from headway_controller.placement import BATCH_INTERVAL
 from headway_controller.store import Receipt, StoredTask, open_store
 from headway_controller.store.sealing import can_seal
 from headway_controller.unions import Unions
@@ -75,6 +76,7 @@ class ControllerService:
         logs_per_task: int = 10_000,
         logs_per_second: int = 0,
         speculation: float = 0.05,
+        ahead: float = BATCH_INTERVAL,
         strategy: str = "",
         predictor: str = "",
         lookup_table: str = "",
@@ -88,7 +90,7 @@ class ControllerService:
         self._blob_thread = ThreadPoolExecutor(1, thread_name_prefix="headway-blob")
         self.core = Controller(
             self.instance,
-            load_scheduler(self.store, fifo_queues),
+            load_scheduler(self.store, fifo_queues, ahead),
             wall_offset=time.time() - time.monotonic(),
             heartbeat=heartbeat,
             missed_heartbeats=missed_heartbeats,
@@ -151,6 +153,7 @@ class ControllerService:
             logs_per_task=own.logs_per_task,
             logs_per_second=own.logs_per_second,
             speculation=own.speculation,
+            ahead=own.ahead,
             strategy=own.strategy,
             predictor=own.predictor,
             lookup_table=own.lookup_table,

@@ -52,6 +52,10 @@ from headway_runtime.specs import Specs
 from headway_runtime.state import LEFTOVER_GRACE, NOT_BEGUN, START_DELAY, Attempt, Bounds, Phase
 
 BUSY_TICK = 0.005
+GATHER = 0.005
+"""Seconds in which the ends of commands are gathered into one report while others are here to be begun: nobody waits for them
+but for the news, and a message for each costs the controller and the client more than the command does."""
+
 WATCH_TICK = 0.05
 """Seconds between looks at children: the first while something is new, the second while all have been long at it."""
 
@@ -81,6 +85,7 @@ class Core:
         self._unannounced: list[Attempt] = []
         self._throttled = False
         self._next_resend = 0.0
+        self._reported = 0.0
 
     def on_start(self) -> list[Effect]:
         """Make the children that are sure to be needed: the first attempts need not wait for them."""
@@ -409,13 +414,19 @@ class Core:
             effects.append(Throttle(self._throttled))
         if not self._throttled:
             effects += self._dispatch(now)
-        if self.is_registered:
+        if self.is_registered and not self._gathers(now):
             effects += self._reports(now)
         if self.is_leaving:
             effects += self._see_off(now)
         return effects
 
+    def _gathers(self, now: float) -> bool:
+        """Whether what there is to tell can wait for more: then a tick will tell it."""
+        ready = self.pool.ready
+        return bool(ready) and now < self._reported + GATHER and not ready[0].spec.is_pooled and not self.is_leaving
+
     def _reports(self, now: float) -> list[Effect]:
+        self._reported = now
         return [Tell(batch.content[0], batch.content[1]) for batch in self.reporter.take(now)]
 
     def _dispatch(self, now: float) -> list[Effect]:
@@ -471,7 +482,7 @@ class Core:
     def next_tick(self, now: float) -> float:
         """Seconds until ``on_tick`` is needed, if nothing happens before."""
         wait = min(0.25, self.presence.heartbeat / 4)
-        if self._unannounced:
+        if self._unannounced or self.reporter.has_news:
             wait = BUSY_TICK
         for child in self.pool.busy:
             wait = min(wait, BUSY_TICK if not child.announced or len(child.queue) > 1 else WATCH_TICK)

@@ -48,8 +48,8 @@ Pass the same ``Options`` object for tasks that share it: what is known of it is
 """
 
 from headway_controller.placement.dispatcher import Commit
-from headway_controller.placement.scheduler import Notice, Scheduler
+from headway_controller.placement.scheduler import BATCH_INTERVAL, Notice, Scheduler
 from headway_controller.placement.turnaround import Turnarounds
 from headway_controller.placement.waits import Waits
 
-__all__ = ["Commit", "Notice", "Scheduler", "Turnarounds", "Waits"]
+__all__ = ["BATCH_INTERVAL", "Commit", "Notice", "Scheduler", "Turnarounds", "Waits"]
