@@ -157,6 +157,7 @@ class Command:
         """It is to end before it has begun: while its files are placed."""
 
         self._is_discarded = False
+        self._listens = False
 
     def start(self, base: Mapping[str, str]) -> None:
         """Make everything it needs and start it. ``base``: the environment that its own is added to."""
@@ -237,7 +238,6 @@ class Command:
                 write_ends.append(write_end)
                 os.set_blocking(read_end, False)
                 self._streams[read_end] = _Records() if name == REPORTS else _Text(name)
-                self._loop.add_reader(read_end, self._on_readable, read_end)
         except OSError:
             for write_end in write_ends:
                 os.close(write_end)
@@ -299,7 +299,8 @@ class Command:
 
     def _end_stream(self, descriptor: int) -> None:
         stream = self._streams.pop(descriptor)
-        self._loop.remove_reader(descriptor)
+        if self._listens:
+            self._loop.remove_reader(descriptor)
         os.close(descriptor)
         self._say(stream.end())
 
@@ -324,14 +325,21 @@ class Command:
 
     def pause(self, stop: bool) -> None:
         """Stop or resume reading its output: the pipe fills, and the command waits."""
-        if stop == self._is_paused:
-            return
         self._is_paused = stop
+        self._listen()
+
+    def _listen(self) -> None:
+        """Read what it writes while it runs, from when it is known to have started. Most are over by then, and what they
+        have written is read at once."""
+        listens = bool(self.pid) and not self._is_paused
+        if listens == self._listens:
+            return
+        self._listens = listens
         for descriptor in self._streams:
-            if stop:
-                self._loop.remove_reader(descriptor)
-            else:
+            if listens:
                 self._loop.add_reader(descriptor, self._on_readable, descriptor)
+            else:
+                self._loop.remove_reader(descriptor)
 
     # -------------------------------------------------------------------------------------- its end
 
@@ -346,6 +354,7 @@ class Command:
 
     def on_started(self, pid: int) -> None:
         self.pid = pid
+        self._loop.call_soon(self._listen)  # its end may be in the same message
 
     def on_not_started(self, reason: str) -> None:
         self._fail(Reason.START, reason)
@@ -428,7 +437,8 @@ class Command:
         """The nursery is gone, and every process with it: nothing is told. ``resumes``: a later process of this runtime will
         go on with what is resumable, in the folder that it has."""
         for descriptor in list(self._streams):
-            self._loop.remove_reader(descriptor)
+            if self._listens:
+                self._loop.remove_reader(descriptor)
             os.close(descriptor)
         self._streams.clear()
         if resumes and self._folder.keep and self.spec.options.resumable:

@@ -34,10 +34,13 @@ from headway_runtime.journal import Journal
 from headway_runtime.orders import ChildSettings
 
 MOST_DESCRIPTORS = 253  # the kernel's limit for one message
-READ_BYTES = 1024 * 1024
+READ_BYTES = 64 * 1024  # a larger buffer is mapped anew for each message
 LENGTH_BYTES = 4
 LOOK_SECONDS = 0.02
 """Between looks at a tree that was told to end and whose processes are not our own children, so that no signal tells."""
+
+GATHER_SECONDS = 0.02
+"""How long word of a command's start waits for word of its end: most are that short, and then it is one message."""
 
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What the nursery, or Python, ignores or catches and a program must not inherit so."""
@@ -70,6 +73,7 @@ class Nursery:
         self._by_pid: dict[int, Tree] = {}
         self._strays: dict[int, str] = {}
         self._reports: list[Any] = []
+        self._is_urgent = False
         self._decode = msgspec.msgpack.Decoder(WISHES).decode
         self._encode = msgspec.msgpack.Encoder().encode
         self._open = True
@@ -89,12 +93,14 @@ class Nursery:
         stream = self._stream.fileno()
         while True:
             wait = LOOK_SECONDS * 1000 if any(tree.signal or tree.exited for tree in self._trees.values()) else None
-            ready = [descriptor for descriptor, _ in poll.poll(wait)]
+            gathering = GATHER_SECONDS * 1000 if self._reports else wait
+            ready = [descriptor for descriptor, _ in poll.poll(gathering)]
             if stream in ready and not self._receive():
                 return
             if stream not in ready or len(ready) > 1 or wait is not None:
                 self._reap()
-            self._send()
+            if self._is_urgent or not ready:
+                self._send()
 
     # -------------------------------------------------------------------------------------- wishes
 
@@ -128,6 +134,7 @@ class Nursery:
             pid = self._fork(descriptors) if isinstance(wish, ChildWanted) else self._spawn(wish, descriptors)
         except (OSError, ValueError) as error:
             self._reports.append(Failed(wish.number, _reason(wish, error)))
+            self._is_urgent = True
             return
         finally:
             for descriptor in descriptors:
@@ -135,6 +142,7 @@ class Nursery:
         mark = b"\0" + wish.mark.encode() + b"\0" if isinstance(wish, CommandWanted) else b""
         tree = self._trees[wish.number] = self._by_pid[pid] = Tree(wish.number, pid, mark)
         self._reports.append(Started(tree.number, pid))
+        self._is_urgent |= isinstance(wish, ChildWanted)
 
     def _fork(self, descriptors: list[int]) -> int:
         parent = os.getpid()
@@ -204,7 +212,7 @@ class Nursery:
 
     def _sort_orphans(self) -> None:
         """Find out to whom our children belong that we did not start."""
-        for pid in processes.children_of(os.getpid()):
+        for pid in processes.own_children():
             if pid in self._by_pid or pid in self._strays:
                 continue
             started = processes.start_time_of(pid)
@@ -254,6 +262,7 @@ class Nursery:
         self._sort_orphans()
         for tree, status, usage in exited:
             self._reports.append(Exited(tree.number, status, usage.ru_maxrss * 1024, bool(tree.adopted)))
+            self._is_urgent = True
         for tree in over:
             self._look_after(tree)
 
@@ -266,6 +275,7 @@ class Nursery:
             return
         del self._trees[tree.number]
         self._reports.append(Gone(tree.number))
+        self._is_urgent = True
         if not self._trees:
             for pid in self._strays:
                 processes.send_signal(pid, signal.SIGKILL)
@@ -274,7 +284,7 @@ class Nursery:
         if not self._reports:
             return
         data = self._encode(self._reports)
-        self._reports = []
+        self._reports, self._is_urgent = [], False
         with suppress(ConnectionError):
             self._stream.sendall(len(data).to_bytes(LENGTH_BYTES, "big") + data)
 

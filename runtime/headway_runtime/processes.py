@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from time import monotonic, sleep
 
+CHILDREN_BYTES = 32 * 1024
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
@@ -64,13 +65,32 @@ def children_of(pid: int) -> list[int]:
     found: list[int] = []
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - a Path for each would cost more than the read
-            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:  # noqa: PTH123
-                found += map(int, file.read().split())
+            found += _children_of_thread(pid, thread)
     except FileNotFoundError:
         return _children_by_search(pid) if not found and Path(f"/proc/{pid}").exists() else found
     except OSError:
         return found
     return found
+
+
+def own_children() -> list[int]:
+    """Direct children of this process, if it has one thread: a third of what ``children_of`` costs."""
+    pid = os.getpid()
+    try:
+        return _children_of_thread(pid, pid)
+    except OSError:
+        return children_of(pid)
+
+
+def _children_of_thread(pid: int, thread: int | str) -> list[int]:
+    descriptor = os.open(f"/proc/{pid}/task/{thread}/children", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = b""
+        while part := os.read(descriptor, CHILDREN_BYTES):
+            data += part
+    finally:
+        os.close(descriptor)
+    return list(map(int, data.split()))
 
 
 def _children_by_search(pid: int) -> list[int]:

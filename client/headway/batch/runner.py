@@ -95,7 +95,10 @@ class Runner:
         """Run what is to run and return when all of it has ended. Cancelled, it ends the jobs first."""
         self._callbacks.tell("on_start", self._loaded)
         try:
-            async with bus.subscribe(f"job.{self._loaded.name}") as events:
+            async with contextlib.AsyncExitStack() as stack:
+                events = None
+                if self._callbacks or self._refresh:  # nobody else wants to know when a job begins
+                    events = await stack.enter_async_context(bus.subscribe(f"job.{self._loaded.name}"))
                 helpers = [asyncio.create_task(each) for each in self._helpers(bus, events)]
                 try:
                     await self._work(bus, helpers)
@@ -112,7 +115,9 @@ class Runner:
             self._callbacks.tell("on_finish", self._loaded, time.time() - self.book.began)
 
     def _helpers(self, bus: Bus, events: Any) -> list[Any]:
-        found: list[Any] = [self._listen(events), self._watch_time(bus)]
+        found: list[Any] = [self._watch_time(bus)]
+        if events is not None:
+            found.append(self._listen(events))
         return [*found, self._draw()] if self._refresh else found
 
     async def _work(self, bus: Bus, helpers: list[asyncio.Task[None]]) -> None:
@@ -149,12 +154,12 @@ class Runner:
                 elif entry.before is not State.INIT:
                     # Its folder is made when it begins somewhere; until then it must not look as the last run left it.
                     self._folder.clear_state(entry.name)
-            await asyncio.gather(*(self._submit(bus, entry) for entry in chunk))
+            await self._submit(bus, *chunk)
 
-    async def _submit(self, bus: Bus, entry: Entry) -> None:
-        """Submit a job and remember its task. A run that is interrupted meanwhile waits for the bus's answer: a task that was
-        accepted has to be ended, and it may have begun already."""
-        placing = asyncio.create_task(self._place(bus, entry))
+    async def _submit(self, bus: Bus, *entries: Entry) -> None:
+        """Submit jobs and remember their tasks. A run that is interrupted meanwhile waits for the bus's answer: a task that
+        was accepted has to be ended, and it may have begun already."""
+        placing = asyncio.gather(*(self._place(bus, entry) for entry in entries))
         try:
             await asyncio.shield(placing)
         except asyncio.CancelledError:
@@ -207,7 +212,7 @@ class Runner:
     async def _take_ends(self, bus: Bus) -> None:
         """Keep the ends that there are. Each leaves the list when it is kept: an interruption meanwhile loses none."""
         ended = list(self._ended)
-        troubles = await asyncio.gather(*(self._collect(entry) for entry, _task in ended))
+        troubles = await self._collect(entry for entry, _task in ended)
         for (entry, task), trouble in zip(ended, troubles, strict=True):
             if entry.state not in ENDS:
                 await self._take_one(bus, entry, task, trouble)
@@ -223,9 +228,11 @@ class Runner:
         else:
             await self._take_end(entry, task, trouble)
 
-    async def _collect(self, entry: Entry) -> str:
-        """Wait for what a job has written elsewhere; what went wrong with it, in words."""
-        return "" if self._machines is None else await self._machines.collect(file_name(entry.name))
+    async def _collect(self, entries: Iterable[Entry]) -> list[str]:
+        """Wait for what jobs have written elsewhere; what went wrong with each, in words."""
+        if self._machines is None:
+            return ["" for _ in entries]
+        return await asyncio.gather(*(self._machines.collect(file_name(entry.name)) for entry in entries))
 
     async def _take_end(self, entry: Entry, task: Task, trouble: str) -> None:
         outcome = task.outcome

@@ -58,12 +58,16 @@ def patience(book: Book, mean: float) -> float:
     return max(horizon(book), PATIENCE * (book.delay + mean / book.speed))
 
 
-def opens_in(book: Book, now: float) -> tuple[float, float]:
-    """Seconds until the runtime has credit beyond its free slots, if nothing happens (0: it has it), and its drain."""
+def opens_in(book: Book, now: float, *, filling: bool = False) -> tuple[float, float]:
+    """Seconds until the runtime has credit beyond its free slots, if nothing happens (0: it has it), and its drain.
+
+    ``filling``: it is just being given tasks, which goes on up to the horizon: tasks that are not alike come one by one.
+    """
     if book.unknown or len(book.committed) >= MOST:
         return math.inf, math.inf
     drain, error = book.drain(now)
-    return max(likely_soon(drain, error) - REOPENS * horizon(book), 0.0), drain
+    soon, limit = likely_soon(drain, error), horizon(book)
+    return (0.0 if filling and soon < limit else max(soon - REOPENS * limit, 0.0)), drain
 
 
 def room(book: Book, work: Work, now: float, wanted: int = MOST) -> int:

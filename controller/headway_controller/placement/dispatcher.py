@@ -110,7 +110,7 @@ class Dispatcher:
             if tasks:
                 book.commit(tasks, work, now, choice)
                 self._add_commit(commits, book, batch, tasks)
-        self._fleet.classify(book, now)
+        self._fleet.classify(book, now, filling=True)
         # Without room it must have left those that have some, or it would be chosen for ever.
         return limit >= 1 or not self._fleet.offers(book, work.demand.need)
 

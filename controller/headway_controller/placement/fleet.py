@@ -157,8 +157,8 @@ class Fleet:
         """When a runtime is expected to have credit again, or a set-aside ends."""
         return self._wake[0][0] if self._wake else math.inf
 
-    def classify(self, book: Book, now: float) -> None:
-        """Put the runtime where it belongs in its pool: free, near, or neither."""
+    def classify(self, book: Book, now: float, *, filling: bool = False) -> None:
+        """Put the runtime where it belongs in its pool: free, near, or neither. ``filling``: see ``opens_in``."""
         pool = book.pool
         if pool is None:
             return
@@ -180,7 +180,7 @@ class Fleet:
             if not need.plain:
                 continue
             if wait < 0.0:
-                wait, drain = opens_in(book, now)
+                wait, drain = opens_in(book, now, filling=filling)
             if wait <= 0.0:
                 near[book] = now + drain
             else:

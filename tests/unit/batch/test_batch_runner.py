@@ -111,8 +111,8 @@ def test_a_job_for_a_machine_does_not_look_as_the_last_run_left_it(
     folder.write_record(JobRecord(name="one", status=State.SUCCEED, content="another"))
     submitted: list[str] = []
 
-    async def submit(bus: Any, entry: Any) -> None:
-        submitted.append(entry.name)
+    async def submit(bus: Any, *entries: Any) -> None:
+        submitted.extend(entry.name for entry in entries)
 
     async def main() -> None:
         runner = runner_of(loaded, folder, Lost())

@@ -35,8 +35,10 @@ def test_work_that_returns_has_succeeded_and_work_that_raises_has_not() -> None:
 
 def test_it_has_the_words_of_popen() -> None:
     reading, writing = os.pipe()
-    child = Forked(lambda: (os.read(reading, 1), None)[1], [writing])
+    began, begun = os.pipe()
+    child = Forked(lambda: (os.write(begun, b"x"), os.read(reading, 1), None)[2], [writing])
     os.close(reading)
+    os.read(began, 1)
     assert child.poll() is None
     with pytest.raises(subprocess.TimeoutExpired):
         child.wait(0.01)
@@ -44,7 +46,8 @@ def test_it_has_the_words_of_popen() -> None:
     child.kill()
     assert child.wait(10) == -signal.SIGKILL
     child.kill()  # nothing, for it is gone
-    os.close(writing)
+    for descriptor in (writing, began, begun):
+        os.close(descriptor)
 
 
 def test_what_it_was_told_to_close_is_closed_there() -> None:
