@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -66,6 +67,48 @@ def test_on_a_bus_a_killed_run_is_taken_up_by_the_next(shell: Shell) -> None:
         assert text_of(shell, "one") == "begun\nended\n"
         assert [(data(shell) / f"{name}-ran").read_text() for name in ("one", "two")] == ["x\n", "x\n"]
         assert ran(shell, file, "--bus", up.url)["n_skipped"] == 2
+    finally:
+        assert up.interrupt() == 0
+
+
+def test_a_run_of_one_job_leaves_the_rest_of_a_killed_run_to_the_next(shell: Shell) -> None:
+    up = start_up(shell, "--slots", "2", "--state", shell.home / "state")
+    file = write_batch(shell, job("one", "echo x >>../one-ran; " + WAITING), job("two", "echo x >>../two-ran"))
+    try:
+        running = begun(shell, file, "--bus", up.url)
+        wait_for_file(data(shell) / "started")
+        wait_for_file(data(shell) / "two-ran")
+        os.kill(running.pid, signal.SIGKILL)
+        running.wait()
+        before = json.loads((data(shell) / "run.json").read_text())
+        for _ in range(2):  # the second finds nothing to do
+            assert ran(shell, file, "--bus", up.url, "--only", "two")["states"]["two"] == "succeed"
+            assert json.loads((data(shell) / "run.json").read_text()) == before
+        assert sleepers(shell, "run.sh") != []
+        assert shell("run", "--config", file).status == 1  # it is not known here how that one goes on
+        (data(shell) / "release").touch()
+        assert ran(shell, file, "--bus", up.url)["states"] == {"one": "succeed", "two": "succeed"}
+        assert text_of(shell, "one") == "begun\nended\n"
+        assert [(data(shell) / f"{name}-ran").read_text() for name in ("one", "two")] == ["x\n", "x\n"]
+        assert not (data(shell) / "run.json").exists()
+    finally:
+        assert up.interrupt() == 0
+
+
+def test_what_a_killed_run_has_left_of_jobs_that_have_changed_or_gone_is_ended_first(shell: Shell) -> None:
+    up = start_up(shell, "--slots", "2", "--state", shell.home / "state")
+    stay = "touch ../{}; sleep 600"
+    file = write_batch(shell, job("changed", stay.format("a")), job("gone", stay.format("b")), job("last", "true"))
+    try:
+        running = begun(shell, file, "--bus", up.url)
+        wait_for_file(data(shell) / "a")
+        wait_for_file(data(shell) / "b")
+        os.kill(running.pid, signal.SIGKILL)
+        running.wait()
+        write_batch(shell, job("changed", "echo anew"), job("last", "true"))
+        assert ran(shell, file, "--bus", up.url)["states"] == {"changed": "succeed", "last": "succeed"}
+        assert text_of(shell, "changed") == "anew\n"
+        assert sleepers(shell, "sleep 600") == []
     finally:
         assert up.interrupt() == 0
 

@@ -34,8 +34,9 @@ from headway.batch.remote import ssh
 from headway.batch.remote.jobs import Jobs
 from headway.batch.remote.machine import Means
 from headway.batch.remote.machines import Machines, machines_of
-from headway.batch.runner import Runner
+from headway.batch.runner import Runner, key_of
 from headway.batch.server import Portal, serving
+from headway.batch.taking_up import end_strays, still_owed
 from headway.early_hub import EarlyHub
 from headway.private_bus import START_PATIENCE, PrivateHub
 from headway.private_hub import kill_tree
@@ -199,13 +200,15 @@ def _nothing_to_do(loaded: Loaded, book: Book, callbacks: Iterable[Callback], fo
     teller = Callbacks(callbacks)
     teller.tell("on_start", loaded)
     teller.tell("on_finish", loaded, time.time() - book.began)
-    folder.forget_run()
+    owed = still_owed(folder.read_run(), book)
+    if owed is None:
+        folder.forget_run()
     result = result_of(book, folder)
     if stays(loaded):
         with _portal_of(loaded, folder) as portal:
             folder.write_run(run_info("", book, "", portal, private=True))
             linger(loaded, portal)
-            folder.forget_run()
+            folder.forget_run() if owed is None else folder.write_run(owed)
     return result
 
 
@@ -264,7 +267,7 @@ def _run_locked(
         raise BatchError(_elsewhere_text(loaded.name, earlier))
     with ExitStack() as stack:
         portal = stack.enter_context(_portal_of(loaded, folder))
-        stack.callback(_forget_own, folder, book)
+        stack.callback(_forget_own, folder, book, still_owed(earlier, book))
         preparer = Preparer(loaded, folder, (portal.url, portal.token))
         ahead = partial(preparer.ahead, book.open)
         url, hub = stack.enter_context(_bus_of(loaded, options, means, ahead))
@@ -279,12 +282,15 @@ def _run_locked(
         return result
 
 
-def _forget_own(folder: BatchFolder, book: Book) -> None:
+def _forget_own(folder: BatchFolder, book: Book, owed: RunInfo | None) -> None:
     """Forget the run if it is this one. One that never reached its bus leaves what the killed one before it has written:
-    that one's tasks are still there, for the next run to take up."""
+    that one's tasks are still there, for the next run to take up. ``owed``: that one, if this run has taken up only some."""
     info = folder.read_run()
     if info is not None and (info.pid, info.since) == (os.getpid(), book.began):
-        folder.forget_run()
+        if owed is not None and owed.bus == info.bus:
+            folder.write_run(owed)
+        else:
+            folder.forget_run()
 
 
 @dataclass(frozen=True)
@@ -323,7 +329,13 @@ class _Work:
                 keeping.append(asyncio.create_task(_check_machines(loaded, self.book, bus, machines)))
             self.folder.write_config(loaded.config)
             self.folder.write_run(self.info)
+            if self.resumed:
+                await self._end_strays(bus)
             await self._runner(machines, keeping).run(bus)
+
+    async def _end_strays(self, bus: Bus) -> None:
+        batch, run, book = self.loaded.name, self.info.run, self.book
+        await end_strays(bus, batch, run, book, {key_of(batch, entry, run) for entry in book.chosen(Choice.RUN)})
 
     def _runner(self, machines: Machines | None, watched: list[asyncio.Task[None]]) -> Runner:
         return Runner(
