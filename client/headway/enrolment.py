@@ -28,8 +28,9 @@ def enrol(invitation: Invitation, key: Key, timeout: float) -> Enrolled:
             raise Refused(answer.code, answer.text)
         time.sleep(min(RETRY, max(0.0, deadline - time.monotonic())))
     raise NoBus(
-        f"no broker let us in at {invitation.url} within {timeout:g} s. Is it running, can it be reached from here, and is "
-        "the invitation still good? Ask for a new one with `headway keys invite`"
+        f"no broker let us in at {invitation.url} within {timeout:g} s. Is it running, does it take keys (at 127.0.0.1 it "
+        "does with require_keys = true only), can it be reached from here, and is the invitation still good? Ask for a new one "
+        "with `headway keys invite`"
     )
 
 
@@ -44,8 +45,11 @@ def _try(invitation: Invitation, key: Key, timeout: float) -> Enrolled | Rejecte
     monitor = socket.get_monitor_socket(zmq.EVENT_CLOSED | zmq.EVENT_DISCONNECTED)
     try:
         socket.connect(invitation.url)
-        socket.send_multipart([BROKER, encode(Enrol(PROTOCOL_VERSION, invitation.token, key.name))])
+        # Not to wait: a broker that takes no keys may have closed the connection by now, and there will be no other.
+        socket.send_multipart([BROKER, encode(Enrol(PROTOCOL_VERSION, invitation.token, key.name))], zmq.DONTWAIT)
         return _answer(socket, monitor, timeout)
+    except zmq.Again:
+        return None
     except zmq.ZMQError as error:
         raise BusError(
             f"cannot connect to {invitation.url!r}: {error}; ask for an invitation with another --url"

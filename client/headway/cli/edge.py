@@ -14,7 +14,7 @@ import click
 from headway.cli.failures import DONE
 from headway.cli.listen import listen
 from headway.cli.options import epilog, json_option, on_bus
-from headway.cli.output import NOTHING, Column, Table, print_json
+from headway.cli.output import NOTHING, Column, Table, note, print_json
 from headway.cli.submit import as_usage
 from headway.cli.types import SECONDS, json_or_text
 from headway.cli.views import runtime_data
@@ -67,6 +67,17 @@ def edge_row(state: RuntimeState, now: float) -> list[str]:
     ]
 
 
+def say_if_away(bus: Client, name: str) -> None:
+    """Whoever waits for an edge that is not there is told so, and for what name that was typed wrong."""
+    found = {state.info.name: state for state in bus.runtimes()}
+    state = found.get(name)
+    if state is None:
+        known = ", ".join(sorted(each for each, it in found.items() if it.info.edge)) or "none"
+        note(f"no edge {name!r} is known: this waits until one of that name comes; known: {known}")
+    elif state.state == "offline":
+        note(f"{name} is offline, since {duration(max(time.time() - state.since, 0.0))}: this waits until it is back")
+
+
 @click.command(epilog=epilog("headway edges", "headway edges --json"))
 @json_option
 @on_bus
@@ -90,6 +101,7 @@ def run(bus: Client, name: str, line: str, offline: float, as_json: bool) -> int
 
     An edge that is cut off runs it when it is back. Ctrl-C stops the waiting and not the command.
     """
+    say_if_away(bus, name)
     task = bus.options(runtime=name, offline=offline).command(line)
     return finish(task, wait=True, follow=False, as_json=as_json, is_process=True)
 
@@ -107,6 +119,7 @@ def push(bus: Client, name: str, file: Path, as_name: str | None, offline: float
     It travels in parts and goes on after a cut. Tasks find the folder in $HEADWAY_EDGE_FILES.
     """
     where = as_name or file.name
+    say_if_away(bus, name)
     with as_usage():
         task = bus.attach({where: file}).options(runtime=name, offline=offline).model("edge", "push", where)
     return finish(task, wait=True, follow=False, as_json=as_json)
@@ -125,6 +138,7 @@ def pull(bus: Client, name: str, path: str, output: str | None, offline: float) 
 
     PATH is in the edge's folder, or absolute. The file travels in parts, goes on after a cut, and is never held in memory.
     """
+    say_if_away(bus, name)
     task = bus.options(runtime=name, offline=offline).model("edge", "pull", path)
     if output == "-":
         with tempfile.TemporaryDirectory(prefix="headway-pull-") as folder:
@@ -148,6 +162,7 @@ def tell(bus: Client, name: str, value: str, offline: float, as_json: bool) -> i
 
     A VALUE that is JSON is passed as that value, any other as text.
     """
+    say_if_away(bus, name)
     task = bus.tell(name, json_or_text(value), offline=offline)
     return finish(task, wait=True, follow=False, as_json=as_json)
 

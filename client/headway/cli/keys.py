@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headway.cli.failures import DONE
-from headway.cli.keys_words import invitation_lines, qr_lines, when
+from headway.cli.keys_words import a, invitation_lines, qr_lines, when
 from headway.cli.options import Choice, bus_options, epilog, json_option
 from headway.cli.output import Column, Table, note, print_json
 from headway_bus.errors import ConfigError
@@ -190,7 +190,7 @@ def list_keys(ctx: click.Context, as_json: bool, folder: Path | None) -> int:
 def revoke(ctx: click.Context, name: str, folder: Path | None) -> int:
     """Take a peer off the list: it is cut off within a second, and its work goes to others."""
     peer = _keyring(ctx, folder).revoke(name)
-    click.echo(f"revoked {peer.name}, a {peer.role}")
+    click.echo(f"revoked {peer.name}, {a(peer.role)}")
     return DONE
 
 
@@ -232,6 +232,8 @@ def invite(
         click.echo(line)
     if is_local(where):
         note(f"{where} can be reached from this machine only; --url says where others find the broker")
+        if not _settings(ctx).broker.require_keys:
+            note("a broker there takes nobody's key, unless require_keys = true stands under [broker] in its config.toml")
     if qr or (qr is None and sys.stdout.isatty()):
         for line in qr_lines(invitation.text):
             click.echo(line)
@@ -269,8 +271,8 @@ def join(name: str, out: Path | None, timeout: float) -> int:
     made = make_key(wished, "client", invitation.broker)
     enrolled = enrol(invitation, made, timeout)
     write_key(path, Key(enrolled.name, enrolled.role, made.public, made.secret, invitation.broker))
-    click.echo(f"joined as {enrolled.name}, a {enrolled.role}; the key is {path}")
-    verb = "headway runtime" if enrolled.role == "runtime" else "headway ps"
+    click.echo(f"joined as {enrolled.name}, {a(enrolled.role)}; the key is {path}")
+    verb = f"headway {enrolled.role}" if enrolled.role in ("runtime", "edge") else "headway ps"
     note(f"now: {verb} --bus {invitation.url} --key-file {path}")
     return DONE
 

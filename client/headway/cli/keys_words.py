@@ -12,9 +12,14 @@ def when(expires: float, now: float) -> str:
     return f"in {duration(expires - now)}" if expires > now else "has expired"
 
 
+def a(role: str) -> str:
+    """The role with its article."""
+    return f"{'an' if role[:1] in 'aeiou' else 'a'} {role}"
+
+
 def invitation_lines(text: str, role: str) -> list[str]:
     """The line to paste on the other machine. In its environment, where `ps` shows it to nobody else."""
-    return [f"# on the machine that shall be a {role}:", f"HEADWAY_INVITATION={text} headway keys join"]
+    return [f"# on the machine that shall be {a(role)}:", f"HEADWAY_INVITATION={text} headway keys join"]
 
 
 def qr_lines(text: str) -> list[str]:

@@ -16,6 +16,7 @@ def test_an_invitation_is_no_argument() -> None:
     variable, command = line.split(" ", 1)
     assert variable == f"HEADWAY_INVITATION={TEXT}"
     assert command == "headway keys join"
+    assert invitation_lines(TEXT, "edge")[0] == "# on the machine that shall be an edge:"
 
 
 def test_a_qr_code_is_the_codes_modules() -> None:
