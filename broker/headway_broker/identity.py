@@ -45,7 +45,7 @@ def identify(
     is_client = who.role in CLIENT_ROLES
     if hello.role != who.role and not (is_client and hello.role == "client"):
         return Refusal(
-            Code.FORBIDDEN, f"this key is that of a {who.role}, {who.name!r}; it cannot be a {hello.role[:20]}'s"
+            Code.FORBIDDEN, f"this key is {who.name!r}, of the role {who.role}; it cannot be used as {hello.role[:20]}"
         )
     if hello.name and not is_name_of(who, hello.name):
         text = f"this key is that of {who.name!r}; expected this name or none, not {hello.name[:80]!r}"

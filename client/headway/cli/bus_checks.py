@@ -7,11 +7,26 @@ from typing import Any
 
 from headway.cli.checks import NOTE, OK, WRONG, Finding
 from headway.cli.words import duration, number
-from headway_bus.records import RuntimeState
+from headway_bus.errors import HeadwayError, Refused
+from headway_bus.records import Code, RuntimeState
 
 CLOCKS_NOTE = 1.0
 """Seconds that two clocks may differ before it is worth a word. headway itself never compares two clocks; people do, in
 listings and logs."""
+
+
+SERVING = ("runtime", "edge")
+"""Roles whose keys are for giving out work, not for asking about it."""
+
+
+def check_no_answer(url: str, error: HeadwayError, role: str) -> Finding:
+    """Why the bus could not be asked. ``role``: that of the key that was shown, empty if none was."""
+    if not isinstance(error, Refused):
+        return Finding("bus", WRONG, str(error), "headway up")
+    if error.code == Code.FORBIDDEN and role in SERVING and f"of the role {role}" in str(error):
+        text = f"answers at {url} and knows this key, of the role {role}: it is for `headway {role}`, and asks nothing"
+        return Finding("bus", OK, text)
+    return Finding("bus", WRONG, str(error), "show a key that the bus knows, with --key-file or $HEADWAY_KEY_FILE")
 
 
 def check_peers(peers: Sequence[Mapping[str, Any]]) -> Finding:

@@ -106,7 +106,17 @@ def _look_at_bus(choice: Choice, settings: Settings) -> list[Finding]:
         with Client(choice.bus, config=choice.config, key_file=choice.key_file, timeout=CONNECT_SECONDS) as bus:
             return [Finding("bus", OK, f"answers at {settings.bus.url}"), *_ask(bus)]
     except HeadwayError as error:
-        return [Finding("bus", WRONG, str(error), "headway up")]
+        return [bus_checks.check_no_answer(settings.bus.url, error, _role(settings))]
+
+
+def _role(settings: Settings) -> str:
+    """What the key that is shown may do; empty without one."""
+    from headway_bus.keys import load_key
+
+    try:
+        return load_key(settings.bus.key_file).role if settings.bus.key_file else ""
+    except ConfigError:
+        return ""
 
 
 def _ask(bus: Client) -> list[Finding]:

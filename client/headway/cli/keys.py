@@ -233,7 +233,9 @@ def invite(
     if is_local(where):
         note(f"{where} can be reached from this machine only; --url says where others find the broker")
         if not _settings(ctx).broker.require_keys:
-            note("a broker there takes nobody's key, unless require_keys = true stands under [broker] in its config.toml")
+            note(
+                "a broker there takes nobody's key, unless require_keys = true stands under [broker] in its config.toml"
+            )
     if qr or (qr is None and sys.stdout.isatty()):
         for line in qr_lines(invitation.text):
             click.echo(line)

@@ -50,4 +50,6 @@ def test_a_connection_that_is_closed_before_anything_was_said_is_given_up_in_tim
 
     monkeypatch.setattr(enrolment, "encode", late)
     with pytest.raises(NoBus, match="does it take keys"):
-        enrolment.enrol(Invitation(url, broker.public, "token", "shop-17"), make_key("shop-17", "client", broker.public), 1.5)
+        enrolment.enrol(
+            Invitation(url, broker.public, "token", "shop-17"), make_key("shop-17", "client", broker.public), 1.5
+        )

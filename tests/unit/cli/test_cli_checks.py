@@ -11,7 +11,8 @@ import pytest
 
 from headway.cli import bus_checks, checks
 from headway.cli.checks import NOTE, OK, WRONG
-from headway_bus.records import RuntimeInfo, RuntimeState
+from headway_bus.errors import NoBus, Refused
+from headway_bus.records import Code, RuntimeInfo, RuntimeState
 
 
 def runtime(name: str, state: str, why: str = "") -> RuntimeState:
@@ -79,6 +80,12 @@ def test_a_damaged_store_is_found_and_left_as_it_is(tmp_path: Path) -> None:
 
 
 def test_what_the_bus_says() -> None:
+    refused = Refused(Code.FORBIDDEN, "this key is 'box-1', of the role runtime; it cannot be used as client")
+    unknown = Refused(Code.FORBIDDEN, "the broker does not know this key: it was revoked, or has expired")
+    assert bus_checks.check_no_answer("tcp://hub:1", unknown, "runtime").state == WRONG
+    assert bus_checks.check_no_answer("tcp://hub:1", refused, "runtime").state == OK
+    assert "--key-file" in bus_checks.check_no_answer("tcp://hub:1", refused, "client").advice
+    assert bus_checks.check_no_answer("tcp://hub:1", NoBus("nobody answers"), "runtime").advice == "headway up"
     assert bus_checks.check_peers([{"role": "client"}]).state == WRONG
     assert bus_checks.check_peers([{"role": "client"}, {"role": "controller"}]).text == "1 client, 1 controller"
     assert bus_checks.check_controller({"refusing": "the disk is full"}).state == WRONG

@@ -73,7 +73,7 @@ def test_a_role_is_not_chosen(key: str, role: str) -> None:
     if role == own or (role == "client" and own in ("read", "admin")):
         assert isinstance(answer, m.Welcome)
     else:
-        assert f"this key is that of a {own}" in refused(answer)
+        assert f"of the role {own}" in refused(answer)
 
 
 @pytest.mark.parametrize("name", ["gpu", "bob", "alice.x", "alice.", "alice2", "controller"])
