@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,12 @@ class Shell:
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 continue
         return found
+
+    def end_all(self) -> None:
+        """Whatever it started and still runs."""
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):  # gone with another one of them
+                process.kill()
 
     def files(self) -> list[str]:
         """What lies in the temporary folder."""

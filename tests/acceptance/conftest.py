@@ -14,8 +14,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     """A shell without a bus. Whatever it started is gone afterwards."""
     made = make_shell(tmp_path / "home")
     yield made
-    for process in made.processes():
-        process.kill()
+    made.end_all()
 
 
 @pytest.fixture(scope="module")

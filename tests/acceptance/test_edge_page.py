@@ -61,11 +61,11 @@ def machines(tmp_path: Path) -> Iterator[dict[str, Machine]]:
         (tmp_path / name).mkdir()
         found[name] = Machine(tmp_path / name)
     yield found
-    for machine in found.values():
-        for process in machine.processes():
-            process.kill()
-        if machine.agent is not None:
-            machine.agent.wait(timeout=PATIENCE)
+    for name in ("edge", "hub"):
+        if (running := found[name].agent) is not None:
+            running.terminate()
+            running.wait(timeout=PATIENCE)
+        found[name].end_all()
 
 
 def settings_of(machine: Machine, text: str) -> None:

@@ -81,8 +81,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
         assert [agent.wait(timeout=PATIENCE) for agent in agents] == [0, 0]
         assert running.interrupt() == 0, running.log.read_text()
     finally:
-        for left in made.processes():
-            left.kill()
+        made.end_all()
         for process in (running.process, *agents):
             process.wait(timeout=PATIENCE)
 
