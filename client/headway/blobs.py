@@ -249,16 +249,17 @@ async def _put(connection: Connection, blob: Blob, data: bytes | FileSource, off
     length = connection.limits.blob_part
     frame: bytes | memoryview
     is_file = isinstance(data, FileSource)
-    if isinstance(data, FileSource):
-        frame = await asyncio.to_thread(data.read, offset, length)
-    else:
-        frame = memoryview(data)[offset : offset + length]
-    have: messages.BlobHave
     # With the last part of what was begun before a restart, the bus reads all of it again.
     patience = PATIENCE + blob.size / SLOW_DISK
-    have, _ = await connection.ask(
-        lambda number: messages.BlobPut(number, blob, offset, is_file), frames=[frame], timeout=patience
-    )
+    have: messages.BlobHave
+    async with connection.parts:
+        if isinstance(data, FileSource):
+            frame = await asyncio.to_thread(data.read, offset, length)
+        else:
+            frame = memoryview(data)[offset : offset + length]
+        have, _ = await connection.ask(
+            lambda number: messages.BlobPut(number, blob, offset, is_file), frames=[frame], timeout=patience
+        )
     return have.offset
 
 
@@ -266,7 +267,8 @@ async def _get(connection: Connection, blob: Blob, offset: int, place: memoryvie
     done = 0
     while done < len(place):
         make = partial(_blob_get, blob, offset + done, len(place) - done)
-        _, frames = await connection.ask(make, timeout=PATIENCE)
+        async with connection.parts:
+            _, frames = await connection.ask(make, timeout=PATIENCE)
         if not frames or not 0 < len(frames[0]) <= len(place) - done:
             raise BusError(f"the bus sent a part of a value that was not asked for, at byte {offset + done}")
         place[done : done + len(frames[0])] = frames[0]

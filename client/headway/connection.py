@@ -28,6 +28,9 @@ from headway_bus.records import Blob, Outcome
 TICK = 0.25
 """Seconds between looks at what is overdue."""
 
+MOST_PARTS = 16
+"""Parts of large values and files that are on their way at a time, however many of these there are."""
+
 FLUSH_PATIENCE = 5.0
 """Seconds that leaving waits for submissions that the bus has not stored yet."""
 
@@ -80,6 +83,9 @@ class Connection:
         self._link = Link(url, role, for_client(), self, name=name, software="headway", prepare=prepare)
         self._flush_at_hand = False
         self._timer: asyncio.TimerHandle | None = None
+        self.parts = asyncio.Semaphore(MOST_PARTS)
+        """Held while a part of a large value or file is on its way, and so in memory."""
+
         self._room: deque[asyncio.Future[None]] = deque()
         self._listeners: dict[str, list[Callable[[Event], None]]] = {}
         self._companions: dict[asyncio.Task[None], Callable[[], bool]] = {}
