@@ -109,7 +109,7 @@ async def store_content(connection: Connection, content: bytes | Path) -> Blob:
 
 async def _store(connection: Connection, blob: Blob, data: bytes | FileSource) -> Blob:
     # The first part goes alone: its answer says how much of the blob is there already, all of it perhaps.
-    offset = await _put(connection, blob, data, 0)
+    offset = await (await _begin_put(connection, blob, data, 0))
     stuck = 0
     while offset < blob.size:
         before, offset = offset, await _put_window(connection, blob, data, offset)
@@ -232,12 +232,15 @@ async def _put_window(connection: Connection, blob: Blob, data: bytes | FileSour
         following = offset
         while sending or following < blob.size:
             while following < blob.size and len(sending) < WINDOW:
-                sending.append((following + part, asyncio.create_task(_put(connection, blob, data, following))))
+                sending.append((following + part, await _begin_put(connection, blob, data, following)))
                 following += part
             end, task = sending.popleft()
             offset = await task
             if offset != min(end, blob.size):
-                return offset  # the bus was restarted, or has more than we thought: go on from where it is
+                # The bus was restarted, or has more than we thought. What is on its way is awaited and not sent twice.
+                while sending:
+                    offset = await sending.popleft()[1]
+                return offset
         return offset
     finally:
         for _end, task in sending:
@@ -245,21 +248,33 @@ async def _put_window(connection: Connection, blob: Blob, data: bytes | FileSour
         await asyncio.gather(*(task for _end, task in sending), return_exceptions=True)
 
 
-async def _put(connection: Connection, blob: Blob, data: bytes | FileSource, offset: int) -> int:
-    length = connection.limits.blob_part
-    frame: bytes | memoryview
-    is_file = isinstance(data, FileSource)
-    # With the last part of what was begun before a restart, the bus reads all of it again.
-    patience = PATIENCE + blob.size / SLOW_DISK
-    have: messages.BlobHave
-    async with connection.parts:
+async def _begin_put(connection: Connection, blob: Blob, data: bytes | FileSource, offset: int) -> asyncio.Task[int]:
+    """Read a part, and begin to send it: parts leave in the order of these calls, as the bus must have them."""
+    await connection.parts.acquire()
+    try:
+        length = connection.limits.blob_part
+        frame: bytes | memoryview
         if isinstance(data, FileSource):
             frame = await asyncio.to_thread(data.read, offset, length)
         else:
             frame = memoryview(data)[offset : offset + length]
-        have, _ = await connection.ask(
-            lambda number: messages.BlobPut(number, blob, offset, is_file), frames=[frame], timeout=patience
-        )
+        task = asyncio.create_task(_put(connection, blob, frame, offset, isinstance(data, FileSource)))
+    except BaseException:
+        connection.parts.release()
+        raise
+    task.add_done_callback(lambda _: connection.parts.release())
+    return task
+
+
+async def _put(
+    connection: Connection, blob: Blob, frame: bytes | memoryview, offset: int, is_file: bool = False
+) -> int:
+    # With the last part of what was begun before a restart, the bus reads all of it again.
+    patience = PATIENCE + blob.size / SLOW_DISK
+    have: messages.BlobHave
+    have, _ = await connection.ask(
+        lambda number: messages.BlobPut(number, blob, offset, is_file), frames=[frame], timeout=patience
+    )
     return have.offset
 
 

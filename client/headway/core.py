@@ -217,6 +217,7 @@ class Core:
         self._forget_heard()
         if not self.ready:
             return []
+        self._again_at.clear()  # what an earlier one could not be given goes now, and once
         self.submits.renew()
         for batch in self.requests.unacknowledged:
             if batch.content.target == CONTROLLER:

@@ -37,7 +37,8 @@ def outputs_of(value: Any, files: Sequence[File]) -> dict[str, Output]:
     if isinstance(value, bytes):
         return {"": Output("", len(value), value)}
     inside = value.get("outputs") if isinstance(value, dict) else None
-    found = {path: Output(path, len(data), data) for path, data in (inside or {}).items()}
+    named = inside.items() if isinstance(inside, dict) else ()
+    found = {path: Output(path, len(data), data) for path, data in named if isinstance(data, bytes)}
     found.update((file.path, Output(file.path, file.content.size, file.content)) for file in files)
     return dict(sorted(found.items()))
 

@@ -222,6 +222,8 @@ class RuntimeService:
     def on_up(self, welcome: Welcome) -> None:
         log.info("connected", name=welcome.name, url=self.setup.url)
         self._perform(self.core.on_up(welcome, monotonic()))
+        if welcome.controller:
+            self._transfers.on_controller()
 
     def on_down(self, reason: str) -> None:
         log.warning("cut off; work goes on", reason=reason)

@@ -190,7 +190,8 @@ class Transfers:
             if download.partial is None:
                 self._begin(download)
             before = download.in_flight
-            self._ask(download, left)
+            if not self._ask(download, left):
+                return
             left -= download.in_flight - before
 
     def _advance_uploads(self) -> None:
@@ -201,7 +202,8 @@ class Transfers:
             if not upload.is_open:
                 upload.is_open, upload.moved = True, self._now
             before = upload.in_flight
-            self._bring(upload, left)
+            if not self._bring(upload, left):
+                return
             left -= upload.in_flight - before
 
     def _begin(self, download: _Download) -> None:
@@ -242,25 +244,29 @@ class Transfers:
         del self._requests[message.request]
         return False
 
-    def _ask(self, download: _Download, most: int) -> None:
-        """Ask for parts as far as the window goes, and for ``most`` bytes, or one part."""
+    def _ask(self, download: _Download, most: int) -> bool:
+        """Ask for parts as far as the window goes, and for ``most`` bytes, or one part. False: nobody takes a question now."""
         blob, partial = download.blob, download.partial
         if partial is None or not download.is_read:
-            return
+            return True
         until = min(blob.size, partial.offset + WINDOW * self._part, download.asked + most)
         while download.asked < until:
             length = min(self._part, blob.size - download.asked)
             if not self._request_part(BlobGet(self._number(blob), blob, download.asked, length), []):
-                return
+                return False
             download.asked += length
+        return True
 
-    def _bring(self, upload: _Upload, most: int) -> None:
-        """Send parts as far as the window goes. The first one is sent alone: the answer may be that all is there."""
+    def _bring(self, upload: _Upload, most: int) -> bool:
+        """Send parts as far as the window goes. The first one is sent alone: the answer may be that all is there.
+
+        False: nobody takes a part now.
+        """
         blob = upload.blob
         window = WINDOW if upload.is_known else 1
         until = min(blob.size, upload.confirmed + window * self._part, upload.sent + most)
         if upload.sent >= until:
-            return
+            return True
         try:
             with self._folder.blob_path(blob).open("rb") as file:
                 while upload.sent < until:
@@ -269,10 +275,11 @@ class Transfers:
                     if not part:
                         raise ValueError(f"it ends after {upload.sent} of its {blob.size} bytes")
                     if not self._request_part(BlobPut(self._number(blob), blob, upload.sent, upload.is_file), [part]):
-                        return
+                        return False
                     upload.sent += len(part)
         except (OSError, ValueError) as error:
             self._end_upload(upload, ErrorInfo(Reason.ENCODE, f"the large result cannot be read: {error}"))
+        return True
 
     # -------------------------------------------------------------------------------------- answers
 

@@ -68,7 +68,8 @@ _TASK_BLOBS = Bulk(
     2,
 )
 _END_FILES = (  # of the first end, which is the one that counts
-    "UPDATE ends SET files = ?1 WHERE number = (SELECT number FROM tasks WHERE id = ?2) AND attempt = ?3 AND ended = ?4"
+    "UPDATE ends SET files = ?1 WHERE number = (SELECT number FROM tasks WHERE id = ?2)"
+    " AND attempt = ?3 AND ended = ?4 AND files IS NULL"
 )
 _NUMBERS = "SELECT number FROM tasks WHERE id = ?"
 _RETRIES = Bulk(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 import headway
 from headway import blobs
+from headway_bus import payloads
 from headway_bus.records import Blob, Reason
 
 TRAIN = """
@@ -37,9 +39,11 @@ time.sleep(600)
 
 
 @pytest.fixture(scope="module")
-def bus() -> Iterator[headway.Client]:
-    with headway.local(slots=2) as bus:
-        yield bus
+def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[headway.Client]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEADWAY_DEPLOYED", str(tmp_path_factory.mktemp("deployed")))
+        with headway.local(slots=2) as bus:
+            yield bus
 
 
 @pytest.fixture
@@ -112,9 +116,9 @@ def test_what_is_there_already_is_not_sent_again(
 ) -> None:
     put, sent = blobs._put, []
 
-    async def counting(connection: Any, blob: Blob, data: Any, offset: int) -> int:
+    async def counting(connection: Any, blob: Blob, frame: Any, offset: int, is_file: bool) -> int:
         sent.append((blob.size, offset))
-        return await put(connection, blob, data, offset)
+        return await put(connection, blob, frame, offset, is_file)
 
     (folder / "data" / "big.bin").write_bytes(os.urandom(3_000_000))
     assert bus.bundle(folder, entry="train.py").result(60) == 0
@@ -166,3 +170,65 @@ def test_exit_with_1_is_a_failure_with_the_code(bus: headway.Client, folder: Pat
     error = task.info().error
     assert error is not None and (error.reason, error.exit_code) == (Reason.EXIT, 1)
     assert time.time() >= task.info().ended
+
+
+MAKE = """
+import pathlib
+pathlib.Path("model").mkdir()
+pathlib.Path("model/small.txt").write_text("42")
+with open("model/big.bin", "wb") as file:
+    for number in range(20):
+        file.write(bytes([number]) * 1_048_576)
+"""
+
+
+def test_outputs_that_are_more_than_a_value_lie_beside_it_and_are_deployed_from_there(
+    bus: headway.Client, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "make.py").write_text(MAKE)
+    big = b"".join(bytes([number]) * 1_048_576 for number in range(20))
+    task = bus.options(outputs=["model/*"]).bundle(folder, entry="make.py")
+    outputs = task.outputs(60)
+    assert {path: output.size for path, output in outputs.items()} == {"model/big.bin": len(big), "model/small.txt": 2}
+    assert isinstance(outputs["model/big.bin"].content, Blob)
+    written = task.save(tmp_path / "here")
+    assert [path.relative_to(tmp_path / "here").as_posix() for path in written] == ["model/big.bin", "model/small.txt"]
+    assert [path.read_bytes() for path in written] == [big, b"42"]
+    again = bus.task(task.id)
+    assert again.result(60) == {"exit_code": 0, "outputs": {"model/big.bin": big, "model/small.txt": b"42"}}
+    assert again.outputs()["model/big.bin"].content == big, "it was fetched before"
+    assert again.info().result_size == len(big) + len(
+        payloads.encode({"exit_code": 0, "outputs": {"model/small.txt": b"42"}})
+    )
+
+    async def refuse(*_: object) -> None:
+        raise AssertionError("what lies on the bus need not travel through this process")
+
+    monkeypatch.setattr(blobs, "_put", refuse)
+    monkeypatch.setattr(blobs, "_get", refuse)
+    deployed = bus.options(timeout_run=60).deploy(outputs["model/big.bin"], "weights/big", "*").result(60)
+    ((_, outcome),) = deployed.items()
+    assert outcome.value["size"] == len(big) and Path(outcome.value["path"]).read_bytes() == big
+
+
+def test_what_does_not_fit_into_one_value_is_refused_with_the_way_out(bus: headway.Client, folder: Path) -> None:
+    (folder / "make.py").write_text(MAKE)
+    task = bus.options(outputs=["model/*"]).bundle(folder, entry="make.py")
+    with headway.Client(bus.url) as other:
+        connection = other._engine.connection
+        connection.limits = replace(connection.limits, payload_limit=10_000_000)
+        small = other.task(task.id)
+        with pytest.raises(headway.TooLarge, match=r"20971520 bytes in 1 files, .*`headway outputs ID FOLDER`"):
+            small.result(60)
+
+
+def test_a_file_beyond_the_limit_and_one_that_is_not_there(
+    bus: headway.Client, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "data" / "big.bin").write_bytes(bytes(3000))
+    limits = bus._engine.connection.limits
+    monkeypatch.setattr(bus._engine.connection, "limits", replace(limits, file_limit=2999))
+    with pytest.raises(headway.TooLarge, match=r"big\.bin has 3000 bytes; one file may have 2999 \(\[bus\] file_limit"):
+        bus.bundle(folder, entry="train.py")
+    with pytest.raises(FileNotFoundError, match="gone"):
+        bus.attach([folder / "gone"])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
-from headway_bus import payloads
+from headway_bus import copying, payloads
 from headway_bus.records import Blob
+from headway_runtime import outputs as outputs_module
 from headway_runtime.files import WorkFolder
-from headway_runtime.outputs import INLINE_BYTES, collect
+from headway_runtime.outputs import INLINE_BYTES, SMALL_BYTES, collect
 
 MOST = 1 << 36
 
@@ -82,3 +84,65 @@ def test_where_folders_are_kept_a_large_one_is_on_the_disk_before_anybody_hears_
     found, _ = collect(str(home), ["*.bin"], kept, MOST)
     assert isinstance(found, Blob)
     assert synced == [str(kept.blob_path(found)), str(kept.blobs)]
+
+
+# ------------------------------------------------------------------------------------------ more than a value holds
+
+
+@pytest.mark.parametrize("take", [False, True], ids=["from a folder of others", "from its own"])
+def test_what_is_more_than_a_value_may_hold_stays_files(
+    home: Path, work: WorkFolder, take: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outputs_module, "MOST_IN_VALUE", 100_000)
+    large, other = os.urandom(90_000), os.urandom(SMALL_BYTES + 1)
+    (home / "large.bin").write_bytes(large)
+    (home / "model" / "other.bin").write_bytes(other)
+    result, files = collect(str(home), ["*"], work, MOST, take=take)
+    assert isinstance(result, bytes)
+    assert payloads.decode(result) == {
+        "exit_code": 0,
+        "outputs": {"notes.txt": b"n", "model/w.txt": b"42", "model/deep/x": b""},
+    }
+    assert [file.path for file in files] == ["large.bin", "model/other.bin"]
+    assert [work.blob_path(file.content).read_bytes() for file in files] == [large, other]
+    assert [file.content.size for file in files] == [len(large), len(other)]
+    assert (home / "large.bin").exists() is not take and not list(work.blobs.glob("*.part"))
+
+
+def test_a_file_with_another_name_elsewhere_is_copied_and_not_moved(
+    home: Path, work: WorkFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has the other name may change it later, and with it what was named by its hash."""
+    monkeypatch.setattr(outputs_module, "MOST_IN_VALUE", 0)
+    (home / "large.bin").write_bytes(bytes(SMALL_BYTES + 1))
+    (tmp_path / "mine").hardlink_to(home / "large.bin")
+    _, (file,) = collect(str(home), ["large.bin"], work, MOST, take=True)
+    (tmp_path / "mine").write_bytes(b"changed")
+    assert work.blob_path(file.content).read_bytes() == bytes(SMALL_BYTES + 1)
+
+
+def test_a_file_beyond_the_limit_is_refused_with_name_size_and_setting(home: Path, work: WorkFolder) -> None:
+    with pytest.raises(ValueError, match=r"'model/w.txt' has 2 bytes; one file may have 1 \(\[bus\] file_limit"):
+        collect(str(home), ["model/*.txt"], work, 1)
+
+
+def test_a_full_disk_leaves_nothing_half_copied(home: Path, work: WorkFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(outputs_module, "MOST_IN_VALUE", 0)
+    (home / "large.bin").write_bytes(bytes(SMALL_BYTES + 1))
+    monkeypatch.setattr(copying, "write_all", full)
+    with pytest.raises(OSError, match="No space left"):
+        collect(str(home), ["large.bin"], work, MOST)
+    assert not list(work.blobs.iterdir()) and (home / "large.bin").exists()
+
+
+def test_more_files_than_one_report_can_name_are_refused(
+    home: Path, work: WorkFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outputs_module, "MOST_IN_VALUE", 0)
+    monkeypatch.setattr(outputs_module, "SMALL_BYTES", 0)
+    monkeypatch.setattr(outputs_module, "MOST_NAMED", 100)
+    with pytest.raises(ValueError, match="2 large files match; pack them into fewer"):
+        collect(str(home), ["*.txt", "model/*.txt"], work, MOST)

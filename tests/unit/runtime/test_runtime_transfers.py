@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from headway_bus import copying
 from headway_bus import messages as m
 from headway_bus.endpoint import Frame
 from headway_bus.ids import AttemptKey, TaskId
-from headway_bus.records import Blob, Code, ErrorInfo
-from headway_runtime.files import WorkFolder
-from headway_runtime.transfers import RETRY_SECONDS, Transfers
+from headway_bus.records import Blob, Code, ErrorInfo, Reason
+from headway_runtime.files import PartialBlob, WorkFolder
+from headway_runtime.transfers import MOST_OPEN, MOST_PARTS, RETRY_SECONDS, WINDOW, Transfers
 
 PART = 1000
 KEY: AttemptKey = (TaskId(b"1" * 16), 1)
@@ -200,3 +203,151 @@ def test_what_was_not_taken_leaves_no_request_behind(ends: Ends) -> None:
     ends.transfers.go_on()
     ends.serve()
     assert ends.uploaded == {KEY: None} and ends.fetched == {OTHER: None}
+
+
+# ------------------------------------------------------------------------------------------ what is held in memory
+
+
+def parts_on_their_way(ends: Ends) -> int:
+    """Bytes that have been asked for, or sent, and are not answered: in the memory of whoever holds them."""
+    sizes = [each.length if isinstance(each, m.BlobGet) else len(frames[0]) for each, frames in ends.sent]
+    return sum(sizes)
+
+
+@pytest.mark.parametrize(("files", "size"), [(300, 3 * PART), (300, 10), (1, 500 * PART)])
+def test_a_bundle_of_any_shape_keeps_a_bounded_number_of_parts_on_their_way(ends: Ends, files: int, size: int) -> None:
+    contents = [content_and_blob(size) for _ in range(files)]
+    ends.stored |= {blob.hash: content for content, blob in contents}
+    ends.transfers.fetch(KEY, [blob for _, blob in contents])
+    most = most_open = 0
+    while ends.sent:
+        most = max(most, parts_on_their_way(ends), ends.transfers.in_flight[0])
+        most_open = max(most_open, len(list(ends.folder.blobs.glob("*.part"))))
+        ends.serve(1)
+    assert ends.fetched == {KEY: None}
+    assert all(ends.folder.has_blob(blob) for _, blob in contents)
+    assert 0 < most <= MOST_PARTS * PART and most_open <= MOST_OPEN
+
+
+@pytest.mark.parametrize(("files", "size"), [(300, 3 * PART), (1, 500 * PART)])
+def test_outputs_of_any_shape_keep_a_bounded_number_of_parts_on_their_way(ends: Ends, files: int, size: int) -> None:
+    contents = [content_and_blob(size) for _ in range(files)]
+    for content, blob in contents:
+        ends.folder.blob_path(blob).write_bytes(content)
+    ends.transfers.upload(KEY, [], [blob for _, blob in contents])
+    most = 0
+    while ends.sent:
+        most = max(most, parts_on_their_way(ends), ends.transfers.in_flight[1])
+        put = ends.sent[0][0]
+        assert isinstance(put, m.BlobPut) and put.is_file
+        ends.serve(1)
+    assert ends.uploaded == {KEY: None}
+    assert all(ends.stored[blob.hash] == content for content, blob in contents)
+    assert 0 < most <= MOST_PARTS * PART
+
+
+def test_no_byte_that_has_arrived_is_sent_again_after_a_cut(ends: Ends) -> None:
+    content, blob = content_and_blob(50 * PART)
+    ends.stored[blob.hash] = content
+    asked = 0
+
+    def serve_counting(most: int) -> None:
+        nonlocal asked
+        for _ in range(most):
+            if ends.sent:
+                get = ends.sent[0][0]
+                assert isinstance(get, m.BlobGet)
+                asked += get.length
+                ends.serve(1)
+
+    ends.transfers.fetch(KEY, [blob])
+    serve_counting(20)
+    lost = parts_on_their_way(ends)
+    ends.sent.clear()
+    ends.transfers.on_cut()
+    ends.transfers.on_controller()
+    serve_counting(100)
+    assert ends.fetched == {KEY: None}
+    assert asked == blob.size and lost <= WINDOW * PART
+
+
+def test_what_an_earlier_process_had_is_not_asked_for_again_and_is_read_beside_the_loop(tmp_path: Path) -> None:
+    folder = WorkFolder(tmp_path / "kept", keep=True)
+    folder.open(b"instance")
+    content, blob = content_and_blob(10 * PART)
+    folder.blob_path(blob).with_suffix(".part").write_bytes(content[: 6 * PART])
+    ends, later = Ends(folder), []
+    ends.transfers = Transfers(
+        folder,
+        ends.send,
+        ends.fetched.__setitem__,
+        ends.uploaded.__setitem__,
+        PART,
+        in_thread=lambda work, then: later.append((work, then)),
+    )
+    ends.stored[blob.hash] = content
+    ends.transfers.fetch(KEY, [blob])
+    assert not ends.sent, "nothing is asked for before it is known how much is here"
+    ((work, then),) = later
+    work()
+    then(None)
+    first = ends.sent[0][0]
+    assert isinstance(first, m.BlobGet) and first.offset == 6 * PART
+    ends.serve()
+    assert ends.fetched == {KEY: None} and folder.has_blob(blob)
+    folder.close()
+
+
+def test_what_is_wanted_no_longer_is_not_fetched_to_its_end(ends: Ends) -> None:
+    contents = [content_and_blob(5 * PART) for _ in range(3)]
+    ends.stored |= {blob.hash: content for content, blob in contents}
+    (_, ours), (_, both), (_, theirs) = contents
+    ends.transfers.fetch(KEY, [ours, both])
+    ends.transfers.fetch(OTHER, [both, theirs])
+    ends.serve(2)
+    ends.transfers.forget(lambda key: key == OTHER)
+    ends.serve()
+    assert ends.fetched == {OTHER: None}
+    assert not ends.folder.has_blob(ours) and not list(ends.folder.blobs.glob("*.part"))
+
+
+def test_a_disk_that_fills_up_ends_that_fetch_and_no_other(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    (large, too_much), (small, fits) = content_and_blob(9 * PART), content_and_blob(PART)
+    ends.stored |= {too_much.hash: large, fits.hash: small}
+    add = PartialBlob.add
+
+    def full(partial: PartialBlob, part: Frame) -> bool:
+        if partial.blob == too_much and partial.offset:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return add(partial, part)
+
+    monkeypatch.setattr(PartialBlob, "add", full)
+    ends.transfers.fetch(KEY, [too_much])
+    ends.transfers.fetch(OTHER, [fits])
+    ends.serve()
+    error = ends.fetched[KEY]
+    assert error is not None and error.reason is Reason.START and "No space left" in error.message
+    assert ends.fetched[OTHER] is None
+    assert [path.name for path in ends.folder.blobs.iterdir()] == [fits.hash.hex()]
+
+
+def test_what_cannot_fit_is_refused_before_it_is_fetched(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    blob = Blob(b"h" * 32, 10 << 30)
+    monkeypatch.setattr(copying.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(20 << 30, 19 << 30, 1 << 30))
+    ends.transfers.fetch(KEY, [blob])
+    error = ends.fetched[KEY]
+    assert error is not None and f"{10 << 30} bytes are needed, and {1 << 30} are free" in error.message
+    assert not ends.sent and not list(ends.folder.blobs.iterdir())
+
+
+def test_an_attempt_whose_files_are_not_all_taken_has_one_error(ends: Ends) -> None:
+    contents = [content_and_blob(PART) for _ in range(3)]
+    for content, blob in contents:
+        ends.folder.blob_path(blob).write_bytes(content)
+    ends.transfers.upload(KEY, [contents[0][1]], [blob for _, blob in contents[1:]])
+    put = ends.sent.pop(1)[0]
+    assert isinstance(put, m.BlobPut)
+    ends.hear(m.Denied(put.request, Code.STORE, "no room"))
+    ends.serve()
+    error = ends.uploaded[KEY]
+    assert error is not None and "no room" in error.message

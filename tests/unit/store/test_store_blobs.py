@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from store_bench import Bench, call, end
 
+from headway_bus import copying
 from headway_bus.errors import StoreError
-from headway_bus.records import Blob
-from headway_controller.store import BlobFolder, blob_of
+from headway_bus.records import Blob, File
+from headway_controller.store import BlobFolder, DropTasks, blob_of
 
 DATA = bytes(range(256)) * 40
 
@@ -191,3 +194,43 @@ def test_the_store_sweeps_what_its_tasks_do_not_need(tmp_path: Path, open_bench:
     bench.write(DropTasks([second]))
     assert bench.store.sweep_blobs(late) == 1
     assert blobs.usage() == (0, 0)
+
+
+def test_a_blob_is_hashed_as_it_comes_and_not_read_again(blobs: BlobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 10 GiB that would be half a minute in which no other blob is served."""
+    read = []
+    monkeypatch.setattr(copying, "hash_of", read.append)
+    blob = blob_of(DATA)
+    for at in range(0, blob.size, 1000):
+        blobs.put_part(blob, at, DATA[at : at + 1000])
+    assert blobs.has(blob) and not read and not blobs._growing
+
+
+def test_what_another_process_began_is_hashed_when_it_is_whole(blobs: BlobFolder) -> None:
+    blob = blob_of(DATA)
+    BlobFolder(blobs.folder).put_part(blob, 0, b"!" + DATA[1:4000])
+    with pytest.raises(StoreError, match="another hash"):
+        blobs.put_part(blob, 4000, DATA[4000:])
+    assert blobs.put_part(blob, 0, DATA[:4000]) == 4000
+    assert BlobFolder(blobs.folder).put_part(blob, 4000, DATA[4000:]) == blob.size
+
+
+def test_what_does_not_fit_is_refused_at_once(blobs: BlobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(20 << 30, 19 << 30, 1 << 30))  # type: ignore[attr-defined]
+    small = blobs.put(DATA)
+    with pytest.raises(StoreError, match=f"{10 << 30} bytes does not fit .* has {1 << 30} bytes free"):
+        blobs.put_part(Blob(b"h" * 32, 10 << 30), 0, DATA)
+    assert blobs.usage() == (1, small.size)
+
+
+def test_files_beside_a_result_are_kept_with_it_and_go_with_it(bench: Bench) -> None:
+    (task,) = bench.add(1)
+    files = [File("a/one", bench.store.blobs.put(b"1" * 2000)), File("two", bench.store.blobs.put(b"2" * 3000))]
+    bench.write(end(task, result=b"value", files=tuple(files)))
+    bench.write(end(task, result=b"late", files=(File("three", Blob(b"h" * 32, 1)),)))
+    (found,) = bench.store.find([task])
+    assert found.end is not None
+    assert (found.end.result, found.end.files, found.end.result_size) == (b"value", files, 5005)
+    assert bench.store.sweep_blobs(time.time() + 60) == 0
+    bench.write(DropTasks([task]))
+    assert bench.store.sweep_blobs(time.time() + 60) == 2
