@@ -50,6 +50,7 @@ def limits() -> str:
         ("bytes of a message", "bus.max_message", bus["max_message"], "rejected.too-large"),
         ("bytes of a header", "fixed", MAX_HEADER_BYTES, "rejected.too-large"),
         ("bytes of a value", "bus.payload_limit", bus["payload_limit"], "submissions.denied.invalid"),
+        ("bytes of a file", "bus.file_limit", bus["file_limit"], "submissions.denied.invalid"),
         ("messages of a peer in a second", "broker.messages_per_second", broker["messages_per_second"],
          "refused.messages-per-second"),
         ("bytes of a peer in a second", "broker.bytes_per_second", broker["bytes_per_second"], "refused.bytes-per-second"),
