@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from headway_bus import memory
+
 Result = TypeVar("Result")
 
 SWITCH_INTERVAL = 0.0005
@@ -23,6 +25,7 @@ again without a single cycle; Python's own 700 looks through them, and at times 
 def run(main: Coroutine[Any, Any, Result]) -> Result:
     """Run a service's main coroutine: on uvloop, which halves the loop's share of the work, where there is one."""
     sys.setswitchinterval(SWITCH_INTERVAL)
+    memory.keep_freed()
     gc.collect()
     gc.freeze()  # what is imported stays: no need to look through it again
     gc.set_threshold(*GC_THRESHOLD)

@@ -102,10 +102,15 @@ class Code(StrEnum):
 
 
 class Blob(Record, frozen=True):
-    """A value too large to travel in a message: it is fetched in parts, by the BLAKE2b-256 hash of its bytes."""
+    """A value too large to travel in a message: it is fetched in parts, by the BLAKE2b-256 hash of its bytes.
+
+    ``named``: the controller has stored the value without hashing it, and ``hash`` is only a name that it gave. Whoever
+    fetches it checks the size; the controller checks the bytes when it reads them.
+    """
 
     hash: bytes
     size: int
+    named: bool = False
 
 
 Payload = bytes | int | Blob

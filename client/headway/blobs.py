@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headway_bus import copying, messages
+from headway_bus.contents import Content, is_of
 from headway_bus.copying import HASH_BYTES
 from headway_bus.errors import BundleError, BusError, TooLarge
 from headway_bus.records import Blob
@@ -141,9 +142,10 @@ async def fetch(connection: Connection, blob: Blob) -> memoryview:
     finally:  # a TaskGroup would do the same, but wrap the one error that matters
         for each in workers:
             each.cancel()
-    if (await blob_of(memoryview(buffer))).hash != blob.hash:
+    whole = memoryview(buffer)
+    if not (is_of(whole, blob) if blob.size <= IN_PLACE else await asyncio.to_thread(is_of, whole, blob)):
         raise BusError(f"a value of {blob.size} bytes arrived damaged: its hash is not the one it was announced by")
-    return memoryview(buffer)
+    return whole
 
 
 async def fetch_file(connection: Connection, blob: Blob, target: Path) -> None:
@@ -180,7 +182,7 @@ class Arriving:
         target.parent.mkdir(parents=True, exist_ok=True)
         # By the hash: what has come before a cut can be no part of anything else.
         self._path = target.with_name(f".{blob.hash.hex()[:32]}.part")
-        self._digest = hashlib.blake2b(digest_size=HASH_BYTES)
+        self._content = Content(blob)
         present = self._path.stat().st_size if self._path.exists() else 0
         copying.check_room(target.parent, blob.size - present)
         self._file = self._path.open("ab", buffering=0)
@@ -192,7 +194,7 @@ class Arriving:
     def _take_in_earlier(self) -> None:
         with self._path.open("rb", buffering=0) as file:
             while data := file.read(copying.READ_BYTES):
-                self._digest.update(data)
+                self._content.add(data)
                 self.offset += len(data)
 
     def add(self, data: bytes | bytearray) -> None:
@@ -202,12 +204,12 @@ class Arriving:
         except OSError:
             self._path.unlink(missing_ok=True)
             raise
-        self._digest.update(data)
+        self._content.add(data)
         self.offset += len(data)
 
     def finish(self) -> None:
         """All is there: see that it is right, and put it into its place. Raises BusError, OSError."""
-        if self._digest.digest() != self._blob.hash:
+        if not self._content.is_right:
             self._path.unlink(missing_ok=True)
             raise BusError(
                 f"{self._target}: {self.offset} bytes arrived damaged, and were thrown away; fetch them again"

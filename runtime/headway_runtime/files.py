@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import math
 import os
 import shutil
@@ -23,6 +22,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from headway_bus import copying
+from headway_bus.contents import Content
 from headway_bus.copying import HASH_BYTES, check_room, never, settle
 from headway_bus.errors import BusError
 from headway_bus.ids import AttemptKey
@@ -267,7 +267,7 @@ class PartialBlob:
 
         self._final = folder.blob_path(blob)
         self._path = self._final.with_suffix(".part")
-        self._hash = hashlib.blake2b(digest_size=HASH_BYTES)
+        self._content = Content(blob)
         present = self._path.stat().st_size if folder.keep and self._path.exists() else 0
         self.has_earlier = (
             0 < present < blob.size
@@ -279,19 +279,19 @@ class PartialBlob:
         """Take in what an earlier process had of it. Reads all of that: for a thread."""
         with self._path.open("rb") as file:
             while part := file.read(RESUME_BYTES):
-                self._hash.update(part)
+                self._content.add(part)
                 self.offset += len(part)
         self.is_resumed = True
 
     def add(self, part: bytes | memoryview) -> bool:
         """The next part. Returns whether the value is complete; raises ValueError if it is not what was asked for."""
         self._file.write(part)
-        self._hash.update(part)
+        self._content.add(part)
         self.offset += len(part)
         if self.offset < self.blob.size:
             return False
         self._file.close()
-        if self.offset != self.blob.size or self._hash.digest() != self.blob.hash:
+        if not self._content.is_right:
             self.discard()
             raise ValueError(f"a value of {self.blob.size} bytes arrived with another content than its hash says")
         self._path.rename(self._final)

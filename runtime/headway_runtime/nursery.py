@@ -27,6 +27,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from headway_bus import memory
 from headway_runtime import child as children
 from headway_runtime import processes
 from headway_runtime.errands import WISHES, ChildWanted, CommandWanted, Exited, Failed, Gone, Signal, Started
@@ -41,6 +42,9 @@ LOOK_SECONDS = 0.02
 
 GATHER_SECONDS = 0.02
 """How long word of a command's start waits for word of its end: most are that short, and then it is one message."""
+
+CHILD_KEPT_BYTES = 16 * 1024 * 1024
+"""Freed memory that a child keeps: an argument and a result of 4 MiB, each as bytes and as a value."""
 
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What the nursery, or Python, ignores or catches and a program must not inherit so."""
@@ -338,6 +342,7 @@ def main(descriptor: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # only the runtime ends us, by going
     processes.prepare()
+    memory.keep_freed(CHILD_KEPT_BYTES)  # the children's setting as well
     processes.rename("headway-nursery")
     processes.adopt_orphans()
     os.set_inheritable(descriptor, False)  # or every command would hold it, and our death would go unnoticed

@@ -2,7 +2,8 @@
 
 A name is made from the hash's bytes and from nothing else that came from outside. A file under its final name is whole
 and right: it grows as ``.part``, is hashed as it grows (all of it at the end, if an earlier process began it), and is renamed
-when its last byte has come. No more than a part of it is ever in memory.
+when its last byte has come. No more than a part of it is ever in memory. Values that came inside messages lie in segments
+instead (:mod:`headway_controller.store.segments`).
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from headway_bus import copying
 from headway_bus.copying import HASH_BYTES
 from headway_bus.errors import StoreError
 from headway_bus.records import Blob
+from headway_controller.store.segments import Repeats, Segments, absent
 from headway_controller.store.temporary import TemporaryFolder
 from headway_controller.store.words import explain
 
@@ -51,6 +53,8 @@ class BlobFolder:
             folder = self._temporary.path
         self.folder = folder
         self._flush = flush
+        self._repeats = Repeats()
+        self._segments = Segments(folder / "segments", flush)
         # A part is appended and a blob deleted under the lock of its hash, so that none goes while it is asked about.
         self._locks = [threading.RLock() for _ in range(_STRIPES)]
         self._growing: dict[bytes, tuple[int, hashlib.blake2b]] = {}
@@ -107,9 +111,20 @@ class BlobFolder:
                 raise explain(error, path) from error
         return blob
 
+    def put_new(self, value: bytes | memoryview) -> Blob:
+        """The same for one that has come inside a message: without a hash, if nothing like it has come before."""
+        if self._repeats.has_seen(value):
+            return self.put_value(value)
+        try:
+            return self._segments.put(value)
+        except OSError as error:
+            raise explain(error, self._segments.folder) from error
+
     def has(self, blob: Blob) -> bool:
         """Whether all of it is there."""
         path = self._path_of(blob)
+        if blob.named:
+            return self._segments.has(blob)
         return path.exists() and path.stat().st_size == blob.size
 
     def read_part(self, blob: Blob, offset: int, length: int) -> bytes:
@@ -118,13 +133,13 @@ class BlobFolder:
         if offset < 0 or length < 0 or offset > blob.size:
             raise StoreError(f"{length} bytes at {offset} are not part of a blob of {blob.size} bytes")
         try:
+            if blob.named:
+                return self._segments.read(blob, offset, length)
             with path.open("rb") as file:
                 file.seek(offset)
                 return file.read(length)
         except FileNotFoundError:
-            raise StoreError(
-                f"the blob {blob.hash.hex()[:16]}… is not in the store: it was purged, or never sent whole"
-            ) from None
+            raise absent(blob) from None
         except OSError as error:
             raise explain(error, path) from error
 
@@ -132,8 +147,8 @@ class BlobFolder:
         """All of it, in memory."""
         return self.read_part(blob, 0, blob.size)
 
-    def sweep(self, keep: Container[bytes], before: float) -> int:
-        """Delete what is not in ``keep`` (hashes) and was last written or asked about before that Unix time; how many.
+    def sweep(self, keep: set[bytes], before: float) -> int:
+        """Delete what is not in ``keep`` (hashes) and was last written or asked about before that Unix time; how many files.
 
         The time is there for blobs that are sent before the task that needs them.
         """
@@ -146,10 +161,10 @@ class BlobFolder:
                 if path.exists() and path.stat().st_mtime < before:
                     path.unlink()
                     swept += 1
-        return swept
+        return swept + self._segments.sweep(keep, before)
 
-    def copy_to(self, folder: Path, wanted: Container[bytes]) -> int:
-        """Link (or copy, onto another disk) the whole blobs that are in ``wanted`` to another folder; how many."""
+    def copy_to(self, folder: Path, wanted: set[bytes]) -> int:
+        """Link (or copy, onto another disk) the whole blobs that are in ``wanted`` to another folder; how many files."""
         copied = 0
         for path in self._files():
             if path.suffix == ".part" or bytes.fromhex(path.name) not in wanted:
@@ -161,18 +176,22 @@ class BlobFolder:
             except OSError:
                 shutil.copyfile(path, target)
             copied += 1
-        return copied
+        return copied + self._segments.copy_to(folder / self._segments.folder.name, wanted)
 
     def missing(self, wanted: set[bytes]) -> set[bytes]:
         """Those of the hashes that have no file."""
-        return wanted - {bytes.fromhex(path.name) for path in self._files() if path.suffix != ".part"}
+        return self._segments.missing(
+            wanted - {bytes.fromhex(path.name) for path in self._files() if path.suffix != ".part"}
+        )
 
     def usage(self) -> tuple[int, int]:
-        """Number of files and their bytes, unfinished ones included."""
+        """Number of files and their bytes, unfinished ones and segments included."""
         sizes = [path.stat().st_size for path in self._files()]
-        return len(sizes), sum(sizes)
+        segments, occupied = self._segments.usage()
+        return len(sizes) + segments, sum(sizes) + occupied
 
     def close(self) -> None:
+        self._segments.close()
         if self._temporary is not None:
             self._temporary.remove()
 

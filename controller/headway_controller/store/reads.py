@@ -326,8 +326,8 @@ def _described(text: str | None, at: float, story: bytes) -> Described | None:
 def _value_of(stored: bytes | str) -> StoredValue:
     if isinstance(stored, bytes):
         return stored
-    digest, _, size = stored.partition(":")
-    return Blob(bytes.fromhex(digest), int(size))
+    digest, size, *rest = stored.split(":")
+    return Blob(bytes.fromhex(digest), int(size), bool(rest))
 
 
 def _random_range(letters: str) -> tuple[bytes, bytes]:

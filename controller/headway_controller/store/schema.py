@@ -91,12 +91,17 @@ _JOURNAL = ("CREATE TABLE journal (number INTEGER PRIMARY KEY, body BLOB NOT NUL
 # What few tasks leave: files beside the result, which stand in task_blobs as well. NULL: none.
 _FILES = ("ALTER TABLE ends ADD COLUMN files BLOB",)
 
+# From here on a value may lie in a segment: "name in hex:size:named". The tables are the same, but an earlier version
+# could not read that text, and must say so when it is started and not later.
+_NAMED: tuple[str, ...] = ()
+
 STEPS: tuple[Step, ...] = (
     Step(1, _FIRST),
     Step(2, _NAMESPACES),
     Step(3, _DESCRIPTIONS),
     Step(4, _JOURNAL),
     Step(5, _FILES),
+    Step(6, _NAMED),
 )
 
 

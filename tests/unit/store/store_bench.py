@@ -56,7 +56,9 @@ def call(target: str = "math:sqrt", **fields: object) -> Options:
     return Options(Kind.CALL, target, **fields)  # type: ignore[arg-type]
 
 
-def new_tasks(tasks: list[TaskId], options: Options | None = None, payload: bytes = b"arguments") -> NewTasks:
+def new_tasks(
+    tasks: list[TaskId], options: Options | None = None, payload: bytes | memoryview = b"arguments"
+) -> NewTasks:
     return NewTasks(options or call(), 1000.0, "client-1", [(task, payload) for task in tasks])
 
 
