@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import zmq
@@ -15,6 +16,7 @@ from headway_broker.connections import Connections
 from headway_broker.core import Broker, Deliver
 from headway_broker.limits import Limits, allow_descriptors
 from headway_broker.watch import Watch
+from headway_bus import nearby
 from headway_bus.codec import Decoder, encode
 from headway_bus.config import Broker as BrokerSettings
 from headway_bus.config import Settings
@@ -94,6 +96,7 @@ class BrokerService:
         self._looker: asyncio.TimerHandle | None = None
         self._endpoint: Endpoint | None = None
         self._watch: Watch | None = None
+        self._nearby: Path | None = None
         self._local: dict[bytes, LocalLink] = {}
         self._ticker: asyncio.TimerHandle | None = None
         self._ticked = self._listened = time.monotonic()
@@ -141,10 +144,23 @@ class BrokerService:
                 f"cannot bind {self.bind!r}: {error.strerror or error}; is a bus running there already?"
             ) from None
         self.url = socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
+        self._serve_nearby(socket)
         self._endpoint = Endpoint(socket, self._on_raw, head=3, with_keys=self._door is not None, known=peers)
         self._tick()
         self._look()
         log.info("broker serves", url=self.url)
+
+    def _serve_nearby(self, socket: zmq.Socket[bytes]) -> None:
+        """The shorter way for peers on this machine. A convenience: without it, they take the port."""
+        offered = nearby.offer(self.url) if self._door is None else None
+        if offered is not None:
+            address, path = offered
+            try:
+                socket.bind(address)
+                path.chmod(0o600)
+                self._nearby = path
+            except (zmq.ZMQError, OSError) as error:
+                log.debug("no socket beside the port", address=address, reason=str(error))
 
     def attach(self, name: str, role: str, instance: bytes, decoder: Decoder, listener: Listener) -> LocalLink:
         """Take in a peer that lives in this process."""
@@ -166,6 +182,9 @@ class BrokerService:
         if self._watch is not None:
             self._watch.close()
             self._watch = None
+        if self._nearby is not None:
+            self._nearby.unlink(missing_ok=True)  # before the port is another's
+            self._nearby = None
         if self._endpoint is not None:
             self._endpoint.close(linger=200)
             self._endpoint = None

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from headway_bus import nearby
 from headway_bus import session as sessions
 from headway_bus.codec import Decoder, encode, request_of
 from headway_bus.endpoint import Endpoint, Frame
@@ -131,6 +132,9 @@ class Link:
         self._loop = asyncio.get_running_loop()
         self._endpoint: Endpoint | None = None
         self._monitor: zmq.Socket[bytes] | None = None
+        self.is_near = False
+        """Whether the connection is a Unix socket beside the port (:mod:`headway_bus.nearby`)."""
+
         self._timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
 
@@ -233,7 +237,7 @@ class Link:
         for effect in effects:
             match effect:
                 case sessions.Open():
-                    self._open_socket()
+                    self._open_socket(near=self._prepare is None)
                 case sessions.Close():
                     self._close_socket()
                 case sessions.Send(message):
@@ -255,7 +259,10 @@ class Link:
                     self._changed.set()
                     self._listener.on_over(rejected)
 
-    def _open_socket(self) -> None:
+    def _open_socket(self, near: bool) -> None:
+        """``near``: by the shorter way, where there is one."""
+        shorter = nearby.find(self.url) if near else None
+        self.is_near = shorter is not None
         socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.RECONNECT_IVL, -1)  # the session decides when to try again, with its own jitter
@@ -268,7 +275,7 @@ class Link:
         self._loop.add_reader(int(monitor.FD), self._on_monitor)
         self._endpoint = Endpoint(socket, self._on_raw, head=2)
         try:
-            socket.connect(self.url)
+            socket.connect(shorter or self.url)
         except zmq.ZMQError as error:
             self._close_socket()
             raise BusError(
@@ -297,8 +304,18 @@ class Link:
                 # Whatever arrived before the cut is read first: it may be the answer that somebody waits for.
                 if self._endpoint is not None:
                     self._endpoint._wake()
-                self._perform(self.session.on_disconnected(self._clock()))
+                if self.is_near and not self.session.is_up:
+                    self._take_port()
+                else:
+                    self._perform(self.session.on_disconnected(self._clock()))
                 return
+
+    def _take_port(self) -> None:
+        """Nobody is behind the socket that the broker of before has left: go the way that everybody goes."""
+        self._close_socket()
+        self._open_socket(near=False)
+        if self._endpoint is not None:
+            self._endpoint.send_or_keep([BROKER, encode(self.session.hello())])
 
     def _note_trouble(self, text: str) -> None:
         if text != self.trouble:

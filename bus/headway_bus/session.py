@@ -200,9 +200,10 @@ class Session:
         self.state = "greeting"
         self.attempts += 1
         self._greeting_since = now
-        return [Open(), Send(self._hello())]
+        return [Open(), Send(self.hello())]
 
-    def _hello(self) -> Hello:
+    def hello(self) -> Hello:
+        """Who we are: the first message on a connection."""
         return Hello(PROTOCOL_VERSION, self.role, self.name, self.instance, self.software, self.wish)
 
     def _lose(self, now: float, reason: str) -> list[Effect]:
@@ -258,7 +259,7 @@ class Session:
         self.state = "greeting"
         self.controller = b""
         self._greeting_since = now
-        return [Down("the broker has forgotten us: " + rejected.text), Send(self._hello())]
+        return [Down("the broker has forgotten us: " + rejected.text), Send(self.hello())]
 
     def _on_rejected(self, rejected: Rejected, now: float) -> list[Effect]:
         if rejected.code == Code.NOT_GREETED:

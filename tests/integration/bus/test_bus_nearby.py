@@ -1,0 +1,126 @@
+"""The Unix socket beside a broker's port: taken where it is, never needed, and nobody else's."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from bus_bench import Recorder, run
+
+from headway_broker.service import BrokerService
+from headway_bus import nearby
+from headway_bus.codec import for_client
+from headway_bus.link import Link
+
+HEARTBEAT = 0.2
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "getuid"), reason="Unix sockets only")
+
+
+@pytest.fixture(autouse=True)
+def own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def broker_at(url: str) -> BrokerService:
+    broker = BrokerService(url, heartbeat=HEARTBEAT)
+    broker.start()
+    return broker
+
+
+def link_to(url: str) -> tuple[Link, Recorder]:
+    recorder = Recorder()
+    link = Link(url, "client", for_client(), recorder, heartbeat=HEARTBEAT)
+    link.start()
+    return link, recorder
+
+
+def left_behind(url: str) -> Path:
+    """The socket of a broker that was killed: there, and nobody behind it."""
+    offered = nearby.offer(url)
+    assert offered is not None
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(offered[1]))
+        dead.listen()
+    assert nearby.find(url) == offered[0]
+    return offered[1]
+
+
+def test_it_is_taken_and_goes_with_the_broker() -> None:
+    async def main() -> None:
+        broker = broker_at("tcp://127.0.0.1:*")
+        link, _ = link_to(broker.url)
+        assert await link.until_up(10.0)
+        assert link.is_near and link.url == broker.url
+        await link.close()
+        await broker.close()
+        path = nearby.socket_for(broker.url)
+        assert path is not None and not path.exists()
+
+    run(main())
+
+
+def test_where_nobody_is_behind_it_the_port_is_taken_at_once() -> None:
+    async def main() -> None:
+        url = f"tcp://127.0.0.1:{free_port()}"
+        broker = broker_at(url)
+        path = nearby.socket_for(url)
+        assert path is not None
+        path.unlink()
+        left_behind(url)
+        link, _ = link_to(url)
+        assert await link.until_up(10.0)
+        assert not link.is_near
+        assert link.session.attempts == 0
+        await link.close()
+        await broker.close()
+
+    run(main())
+
+
+def test_a_broker_takes_the_place_of_one_that_was_killed_and_is_found_again() -> None:
+    async def main() -> None:
+        url = f"tcp://127.0.0.1:{free_port()}"
+        left_behind(url)
+        link, recorder = link_to(url)
+        assert not await link.until_up(0.2)
+        broker = broker_at(url)
+        assert await link.until_up(10.0)
+        assert link.is_near
+        await broker.close()
+        await recorder.until(lambda: recorder.count("down") == 1)
+        broker = broker_at(url)
+        await recorder.until(lambda: recorder.count("up") == 2)
+        await link.close()
+        await broker.close()
+
+    run(main())
+
+
+def test_a_folder_that_others_may_enter_is_not_trusted(tmp_path: Path) -> None:
+    async def main() -> None:
+        folder = tmp_path / "headway"
+        folder.mkdir()
+        folder.chmod(0o755)
+        broker = broker_at("tcp://127.0.0.1:*")
+        assert nearby.offer(broker.url) is None and nearby.find(broker.url) is None
+        link, _ = link_to(broker.url)
+        assert await link.until_up(10.0)
+        assert not link.is_near
+        await link.close()
+        await broker.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("url", ["tcp://192.0.2.1:5570", "tcp://localhost:5570", "ipc:///tmp/x", "tcp://[::1]:5", "nonsense:x"])
+def test_other_addresses_have_none(url: str) -> None:
+    assert nearby.socket_for(url) is None
