@@ -183,7 +183,7 @@ class BrokerService:
             self._watch.close()
             self._watch = None
         if self._nearby is not None:
-            self._nearby.unlink(missing_ok=True)  # before the port is another's
+            nearby.withdraw(self._nearby)  # before the port is another's
             self._nearby = None
         if self._endpoint is not None:
             self._endpoint.close(linger=200)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -60,6 +61,13 @@ def offer(url: str) -> tuple[str, Path] | None:
         return (f"ipc://{path}", path) if _is_private(path.parent) else None
     except OSError:
         return None
+
+
+def withdraw(path: Path) -> None:
+    """The broker leaves: its socket goes, and the folder if it was the last."""
+    path.unlink(missing_ok=True)
+    with suppress(OSError):
+        path.parent.rmdir()
 
 
 def _folder() -> Path:
