@@ -160,6 +160,7 @@ SPECIAL = {
     ("BlobHave", "offset"): "bytes that the receiver has",
     ("Register", "draining"): "it takes nothing new",
     ("Blob", "hash"): "BLAKE2b-256 of the bytes",
+    ("Blob", "named"): "`hash` is no hash but a name that the controller gave; whoever fetches it checks the size only",
     ("Blob", "size"): "bytes",
     ("File", "path"): "relative, without `..`",
     ("Options", "union"): "makes it a union: parts of it go to every runtime that matches",

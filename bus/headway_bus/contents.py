@@ -16,7 +16,7 @@ class Content:
         self._hash = None if blob.named else hashlib.blake2b(digest_size=HASH_BYTES)
         self._size = 0
 
-    def add(self, part: bytes | memoryview) -> None:
+    def add(self, part: bytes | bytearray | memoryview) -> None:
         """The next bytes."""
         self._size += len(part)
         if self._hash is not None:
@@ -28,7 +28,7 @@ class Content:
         return self._size == self._blob.size and (self._hash is None or self._hash.digest() == self._blob.hash)
 
 
-def is_of(data: bytes | memoryview, blob: Blob) -> bool:
+def is_of(data: bytes | bytearray | memoryview, blob: Blob) -> bool:
     """The same for bytes that are all there."""
     content = Content(blob)
     content.add(data)
