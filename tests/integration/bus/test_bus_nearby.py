@@ -121,6 +121,8 @@ def test_a_folder_that_others_may_enter_is_not_trusted(tmp_path: Path) -> None:
     run(main())
 
 
-@pytest.mark.parametrize("url", ["tcp://192.0.2.1:5570", "tcp://localhost:5570", "ipc:///tmp/x", "tcp://[::1]:5", "nonsense:x"])
+@pytest.mark.parametrize(
+    "url", ["tcp://192.0.2.1:5570", "tcp://localhost:5570", "ipc:///tmp/x", "tcp://[::1]:5", "nonsense:x"]
+)
 def test_other_addresses_have_none(url: str) -> None:
     assert nearby.socket_for(url) is None
