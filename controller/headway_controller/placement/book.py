@@ -40,6 +40,15 @@ class Booking(NamedTuple):
     slots: float = 1.0
 
 
+class Recalls:
+    """``count``: tasks of all runtimes that were asked back and have neither come nor started."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 class Book:
     """All times are the controller's; the runtime's news are ``delay`` seconds old when they arrive."""
 
@@ -64,6 +73,7 @@ class Book:
         "planned_variance",
         "pool",
         "recalled",
+        "recalls",
         "running",
         "running_slots",
         "serial",
@@ -78,9 +88,10 @@ class Book:
     )
 
     def __init__(
-        self, info: RuntimeInfo, now: float, round_trip: float, batch_interval: float = 0.0, serial: int = 0
+        self, info: RuntimeInfo, now: float, round_trip: float, batch_interval: float, serial: int, recalls: Recalls
     ) -> None:
         self.serial = serial
+        self.recalls = recalls
         self.batch_interval = batch_interval
         self.info = info
         self.name = info.name
@@ -208,8 +219,9 @@ class Book:
         booking = self.committed.pop(task, None)
         if booking is None:
             return None
-        if self.recalled:
-            self.recalled.discard(task)
+        if task in self.recalled:
+            self.recalled.remove(task)
+            self.recalls.count -= 1
         if self.committed:
             slots = booking.slots
             self.committed_mean -= booking.mean * slots
@@ -226,6 +238,11 @@ class Book:
         self._remaining_mean += booking.mean * slots
         self._remaining_variance += booking.variance * slots
         self._remaining_changes += 1
+
+    def recall(self, tasks: Sequence[TaskId]) -> None:
+        """These are asked back."""
+        self.recalled.update(tasks)
+        self.recalls.count += len(tasks)
 
     def plan(self, work: Work, count: int) -> None:
         """So many more are planned here, or fewer where it is negative."""
@@ -326,12 +343,13 @@ class Book:
             if 0.0 <= age * count < 0.05 * self._remaining_mean:
                 return self._remaining_mean - age * count, self._remaining_variance
         mean = variance = 0.0
-        speed, seen = self.speed, now - self.delay
+        speed, delay = self.speed, self.delay
+        seen, square = now - delay, speed * speed
         for booking, started in running.values():
             left, spread = booking.work.prediction.remaining((seen - started) * speed)
             slots = booking.slots
-            mean += (left / speed - self.delay) * slots
-            variance += spread / (speed * speed) * slots
+            mean += (left / speed - delay) * slots
+            variance += spread / square * slots
         self._remaining_mean, self._remaining_variance = mean, variance
         self._remaining_at, self._remaining_changes = now, 0
         return mean, variance

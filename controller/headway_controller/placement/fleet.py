@@ -6,7 +6,7 @@ import math
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
 
-from headway_controller.placement.book import Book
+from headway_controller.placement.book import Book, Recalls
 from headway_controller.placement.credit import LEASED_AHEAD, opens_in, patience, room
 from headway_controller.placement.eligibility import profile_of
 from headway_controller.placement.pools import Pool, PoolKey, pool_key
@@ -51,8 +51,7 @@ class Fleet:
         """Runtimes to which something happened since the last look."""
         self.holders: dict[Book, None] = {}
         """Runtimes without a free slot that hold committed work."""
-        self.recalling: dict[Book, None] = {}
-        """Runtimes that were asked to give work back."""
+        self.recalls = Recalls()
         self.closed: dict[Book, None] = {}
         """Runtimes that were closed to new work, and may hold some that has not started."""
         self._speed_of = speed_of
@@ -69,7 +68,9 @@ class Fleet:
         book = self.books.get(info.name)
         if book is None:
             self._serial += 1
-            book = self.books[info.name] = Book(info, now, round_trip, self.batch_interval, self._serial)
+            book = self.books[info.name] = Book(
+                info, now, round_trip, self.batch_interval, self._serial, self.recalls
+            )
         elif info != book.info:
             self._leave_pool(book)
             book.offer(info)
@@ -82,7 +83,8 @@ class Fleet:
         if book is not None:
             self._leave_pool(book)
             self.dirty.pop(book, None)
-            for table in (self.holders, self.recalling, self.closed):
+            self.recalls.count -= len(book.recalled)
+            for table in (self.holders, self.closed):
                 table.pop(book, None)
         return book
 
@@ -205,12 +207,6 @@ class Fleet:
             pool.watch(need)
         self.dirty.update(dict.fromkeys(self.books.values()))
 
-    def outstanding(self) -> int:
-        """Tasks that were asked back and have neither come nor started."""
-        for book in [book for book in self.recalling if not book.recalled]:
-            del self.recalling[book]
-        return sum(len(book.recalled) for book in self.recalling)
-
     def has_room(self, demand: Demand, now: float) -> bool:
         """Whether a runtime would take such a task now, as far as a glance tells."""
         if demand.runtime:
@@ -220,17 +216,26 @@ class Fleet:
             leases = demand.leased_ahead and book.info.edge and len(book.committed) < LEASED_AHEAD
             return leases or self.offers(book, demand.need)
         need = demand.need
-        return any(pool.free.get(need) or pool.near.get(need) for pool in self.pools_of(demand))
+        for pool in self.pools_of(demand):  # no generator: this is asked several times for every decision
+            if pool.free.get(need) or pool.near.get(need):
+                return True
+        return False
 
     def has_free(self, demand: Demand) -> bool:
         """Whether a runtime could start such an attempt at once."""
         need = demand.need
-        return any(pool.free.get(need) for pool in self.pools_of(demand))
+        for pool in self.pools_of(demand):
+            if pool.free.get(need):
+                return True
+        return False
 
     def count_open(self, demand: Demand) -> int:
         """How many runtimes have room for such attempts."""
-        need = demand.need
-        return sum(len(pool.free[need]) + len(pool.near[need]) for pool in self.pools_of(demand) if need in pool.free)
+        need, count = demand.need, 0
+        for pool in self.pools_of(demand):
+            if need in pool.free:
+                count += len(pool.free[need]) + len(pool.near[need])
+        return count
 
     # ------------------------------------------------------------------------------------------ candidates
 

@@ -178,9 +178,15 @@ class Tier:
             if head is not None:
                 yield head
 
-    def lone(self) -> bool:
-        """Whether there is nothing but one batch in one bucket, at least as far as a glance tells."""
-        return all(len(bucket.heap) <= 1 for bucket in self.buckets.values())
+    def lone(self) -> Bucket | None:
+        """The bucket of the one batch that there is, at least as far as a glance tells. None: there are several, or none."""
+        found: Bucket | None = None
+        for bucket in self.buckets.values():
+            if bucket.heap:
+                if found is not None or len(bucket.heap) > 1:
+                    return None
+                found = bucket
+        return found
 
     def prune(self) -> None:
         """Forget buckets that have been empty: a long life meets many run times."""
@@ -315,7 +321,10 @@ class Lane:
 
         The head is looked at anyway when its turn comes, so a lone batch needs none of this.
         """
-        if len(self.top) == 1 and len(self.top[0].buckets) == 1 and self.top[0].lone():
+        if len(self.top) == 1 and (lone := self.top[0].lone()) is not None:
+            if len(self.top[0].buckets) > 1:
+                lone.scan = 0
+                self._refresh_some(self.top[0], lone, 1)
             return
         while budget > 0:
             if not self._scan:

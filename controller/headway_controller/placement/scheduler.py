@@ -449,6 +449,8 @@ class Scheduler:
         self.backlog.validate()
         for book in self.fleet.books.values():
             book.validate()
+        recalled = sum(len(book.recalled) for book in self.fleet.books.values())
+        assert self.fleet.recalls.count == recalled, f"{recalled} are asked back, {self.fleet.recalls.count} counted"
 
 
 def bounded_delay(round_trip: float) -> float:

@@ -30,7 +30,7 @@ def proposals(fleet: Fleet, now: float, sooner: bool) -> list[tuple[str, list[Ta
     ``sooner``, what would end sooner elsewhere."""
     found: list[tuple[str, list[TaskId]]] = []
     for book in fleet.closed:
-        _ask(fleet, book, [task for task in book.committed if task not in book.recalled], found)
+        _ask(book, [task for task in book.committed if task not in book.recalled], found)
     fleet.closed.clear()
     if not sooner:
         return found
@@ -39,14 +39,13 @@ def proposals(fleet: Fleet, now: float, sooner: bool) -> list[tuple[str, list[Ta
         book = next(iter(holders))
         del holders[book]
         holders[book] = None
-        _ask(fleet, book, _worth_moving(fleet, book, now), found)
+        _ask(book, _worth_moving(fleet, book, now), found)
     return found
 
 
-def _ask(fleet: Fleet, book: Book, tasks: list[TaskId], found: list[tuple[str, list[TaskId]]]) -> None:
+def _ask(book: Book, tasks: list[TaskId], found: list[tuple[str, list[TaskId]]]) -> None:
     if tasks:
-        book.recalled.update(tasks)
-        fleet.recalling[book] = None
+        book.recall(tasks)
         found.append((book.name, tasks))
 
 
@@ -81,7 +80,7 @@ def _worth_moving(fleet: Fleet, holder: Book, now: float) -> list[TaskId]:
             limit = len(fleet.books) // 2
         else:
             break
-        if fleet.outstanding() + len(tasks) >= limit:
+        if fleet.recalls.count + len(tasks) >= limit:
             break
         tasks.append(task)
         drain -= booking.mean / max(holder.stock.total_slots, 1.0)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
 from headway_bus.ids import TaskId
 from headway_bus.records import Kind, Options, RuntimeInfo
 from headway_controller.placement import Scheduler
@@ -32,3 +37,19 @@ def finish(scheduler: Scheduler, runtime: str, task: TaskId, seconds: float, now
 def teach(scheduler: Scheduler, kind: Options, runtime: str, seconds: float, times: int = 10) -> None:
     """Let the predictor see ``times`` attempts that took ``seconds``."""
     scheduler.catalogue.work_of(kind).prediction.observe_many(runtime, [seconds] * times)
+
+
+def calls_of(act: Callable[[], object]) -> int:
+    """Calls of Python functions that this makes."""
+    count = 0
+
+    def note(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(note)
+    try:
+        act()
+    finally:
+        sys.setprofile(None)
+    return count

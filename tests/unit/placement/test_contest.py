@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import random
-import sys
-from types import FrameType
-from typing import Any
 
 import pytest
-from placement_cases import committed, finish, options, with_runtimes
+from placement_cases import calls_of, committed, finish, options, with_runtimes
 
 from headway_bus.ids import new_task_ids
 from headway_bus.records import Requirements, RuntimeInfo
@@ -19,18 +16,7 @@ from headway_controller.placement.lanes import Lane
 
 def calls(scheduler: Scheduler, now: float) -> int:
     """Calls of Python functions that a dispatch makes."""
-    count = 0
-
-    def note(frame: FrameType, event: str, argument: Any) -> None:
-        nonlocal count
-        count += event == "call"
-
-    sys.setprofile(note)
-    try:
-        scheduler.dispatcher.dispatch(now)
-    finally:
-        sys.setprofile(None)
-    return count
+    return calls_of(lambda: scheduler.dispatcher.dispatch(now))
 
 
 def union_of(parts: int, present: int) -> Scheduler:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import pytest
-from placement_cases import committed, finish, options, teach, with_runtimes
+from placement_cases import calls_of, committed, finish, options, teach, with_runtimes
 
 from headway_bus.ids import TaskId, new_task_ids
-from headway_bus.records import Options, RuntimeInfo
+from headway_bus.records import Options, Requirements, RuntimeInfo
 from headway_controller.placement import Scheduler
 
 
@@ -109,5 +109,27 @@ def test_a_lost_runtime_forgets_what_was_asked_back() -> None:
     world.scheduler.drain(world.loaded, True)
     assert world.scheduler.take_backs(0.3)
     assert sorted(world.scheduler.remove_runtime(world.loaded)) == sorted([world.running, world.waiting])
-    assert world.scheduler.fleet.outstanding() == 0
+    assert world.scheduler.fleet.recalls.count == 0
     assert not world.scheduler.returned(world.loaded, world.waiting, 0.4)
+
+
+def test_what_to_ask_back_costs_the_same_to_find_however_much_is_on_its_way_back() -> None:
+    steps = []
+    for closed in (2, 200):
+        world = stuck()
+        scheduler = world.scheduler
+        for number, task in enumerate(new_task_ids(closed)):
+            scheduler.add_runtime(RuntimeInfo(f"closed-{number}", slots=1), 0.2)
+            scheduler.enqueue(task, options(requirements=Requirements(runtime=f"closed-{number}")), 0.2)
+        assert len(committed(scheduler, 0.2)) == closed
+        for number in range(closed):
+            scheduler.drain(f"closed-{number}", True)
+        finish(scheduler, world.other, world.third, 0.1, 0.3)
+        assert committed(scheduler, 0.3) == []
+        assert len(scheduler.take_backs(0.3)) == closed == scheduler.fleet.recalls.count
+        scheduler.fleet.holders = {scheduler.fleet.books[world.loaded]: None}
+        # Room for one, and more than one is on its way to it.
+        steps.append(calls_of(lambda: scheduler.take_backs(5.0)))  # noqa: B023  # called at once
+        scheduler.validate()
+        assert scheduler.fleet.recalls.count == closed
+    assert steps[0] == steps[1]
