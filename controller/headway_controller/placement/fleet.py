@@ -216,7 +216,7 @@ class Fleet:
             leases = demand.leased_ahead and book.info.edge and len(book.committed) < LEASED_AHEAD
             return leases or self.offers(book, demand.need)
         need = demand.need
-        for pool in self.pools_of(demand):  # no generator: this is asked several times for every decision
+        for pool in self.pools_of(demand):  # noqa: SIM110  # asked for every decision: a generator costs twice as much
             if pool.free.get(need) or pool.near.get(need):
                 return True
         return False
@@ -224,10 +224,7 @@ class Fleet:
     def has_free(self, demand: Demand) -> bool:
         """Whether a runtime could start such an attempt at once."""
         need = demand.need
-        for pool in self.pools_of(demand):
-            if pool.free.get(need):
-                return True
-        return False
+        return any(pool.free.get(need) for pool in self.pools_of(demand))
 
     def count_open(self, demand: Demand) -> int:
         """How many runtimes have room for such attempts."""
