@@ -68,9 +68,7 @@ class Fleet:
         book = self.books.get(info.name)
         if book is None:
             self._serial += 1
-            book = self.books[info.name] = Book(
-                info, now, round_trip, self.batch_interval, self._serial, self.recalls
-            )
+            book = self.books[info.name] = Book(info, now, round_trip, self.batch_interval, self._serial, self.recalls)
         elif info != book.info:
             self._leave_pool(book)
             book.offer(info)
