@@ -204,3 +204,20 @@ def test_h_w13_errors_before_anything_runs(shell: Shell) -> None:
     assert not (shell.home / "data").exists()
     assert hyperctl(shell).status == 0
     assert "{run,generate,batch,job}" in hyperctl(shell).out
+
+
+def test_what_has_ended_is_listed_shown_read_and_drawn(shell: Shell) -> None:
+    pytest.importorskip("matplotlib", reason="charts need the extra plot")
+    file = write_batch(shell, job("good", "echo out; echo err >&2"), job("bad", "exit 3"))
+    assert hyperctl(shell, "run", "--config", str(file), "--slots", "1", "-error").status == 1
+    assert "b  " in hyperctl(shell, "batch", "list").out
+    shown = hyperctl(shell, "batch", "show", "-b", "b")
+    assert (shown.status, "good" in shown.out, "exit status 3" in shown.out) == (0, True, True)
+    for words, text in (([], "out\n"), (["--stderr"], "err\n")):
+        logs = hyperctl(shell, "job", "logs", "-b", "b", "-j", "good", *words)
+        assert (logs.status, logs.out) == (0, text)
+    for name, begins in (("b.html", b"<!doctype html>"), ("b.png", b"\x89PNG")):
+        assert shell("plot", "b", "-o", shell.home / name, "--batches-data-dir", shell.home / "data").status == 0
+        assert (shell.home / name).read_bytes().startswith(begins)
+    wrong = shell("plot", "b", "-o", shell.home / "b.txt", "--batches-data-dir", shell.home / "data")
+    assert (wrong.status, "expected a name that ends in .html" in wrong.err) == (2, True)

@@ -52,7 +52,8 @@ def test_h_a9_callbacks_come_in_their_order_and_cannot_hurt(tmp_path: Path, capl
     batch.add_job("good", {"tol": 1}, command=READ)
     batch.add_job("bad", command="exit 4")
     recorder, lines, text = Recorder(), io.StringIO(), io.StringIO()
-    callbacks = [Raising(), recorder, headway.JsonLinesCallback(lines), headway.ConsoleCallback(text)]
+    to_file = headway.JsonLinesCallback(tmp_path / "events.jsonl")
+    callbacks = [Raising(), recorder, headway.JsonLinesCallback(lines), to_file, headway.ConsoleCallback(text)]
     result = headway.run_batch(batch, callbacks, slots=1)
     heard = recorder.heard
     assert (heard[0], heard[-1]) == (("on_start", "b"), ("on_finish", True))
@@ -68,6 +69,8 @@ def test_h_a9_callbacks_come_in_their_order_and_cannot_hurt(tmp_path: Path, capl
     assert len(heard) == 6
     said = [json.loads(line) for line in lines.getvalue().splitlines()]
     assert [each["event"] for each in said] == [each[0] for each in recorder.heard]
+    in_file = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [each["event"] for each in in_file] == [each["event"] for each in said]
     assert "bad: failed after" in text.getvalue()
     assert (result.succeeded, result.n_allocated, result.n_skipped) == (False, 2, 0)
     assert (tmp_path / "b" / "good" / "stdout").read_text() == "{'tol': 1}\n"

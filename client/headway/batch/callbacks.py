@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -83,14 +84,26 @@ class ConsoleCallback(Callback):
 
 
 class JsonLinesCallback(Callback):
-    """An object a line: ``{"event": "on_job_succeed", "at": …, "batch": …, "job": …, "elapsed": …}``."""
+    """An object a line: ``{"event": "on_job_succeed", "at": …, "batch": …, "job": …, "elapsed": …}``.
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream
+    ``output``: a stream, or the path of a file that they are added to; None: standard output. Raises OSError for a file that
+    cannot be written.
+    """
+
+    def __init__(self, output: TextIO | str | PathLike[str] | None = None) -> None:
+        self._path = Path(output) if isinstance(output, str | PathLike) else None
+        self._stream = None if isinstance(output, str | PathLike) else output
+        if self._path is not None:
+            self._path.open("a").close()  # what is wrong with it is better known before the batch
 
     def _say(self, event: str, batch: Loaded, **fields: Any) -> None:
         data = {"event": event, "at": time.time(), "batch": batch.name, **fields}
-        print(json.dumps(data, ensure_ascii=False, default=str), file=self._stream or sys.stdout, flush=True)
+        line = json.dumps(data, ensure_ascii=False, default=str)
+        if self._path is None:
+            print(line, file=self._stream or sys.stdout, flush=True)
+        else:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(f"{line}\n")
 
     def on_start(self, batch: Loaded) -> None:
         self._say("on_start", batch, jobs=len(batch.jobs))

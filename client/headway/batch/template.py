@@ -106,6 +106,8 @@ def values_of(value: Any, where: str) -> list[Any]:
 
 
 def _span(value: Any, where: str) -> Span:
+    if not isinstance(value, dict):
+        raise BatchFileError(f"{where}: expected {{start, stop, num}}, got {value!r}")
     try:
         span = msgspec.convert(value, Span)
     except msgspec.ValidationError as error:

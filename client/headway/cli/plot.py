@@ -27,8 +27,10 @@ def plot(batch: str, output: Path, batches_data_dir: str | None) -> int:
     """Draw a batch: who ran what when, elapsed times, states."""
     from collections import Counter
 
-    from headway.batch.chart import bars_of, draw
+    from headway.batch.chart import SUFFIXES, bars_of, draw
 
+    if output.suffix.lower() not in SUFFIXES:
+        raise click.BadParameter(f"{output}: expected a name that ends in {', '.join(SUFFIXES)}", param_hint="--output")
     folder, config = open_batch(batches_data_dir, batch)
     names = [str(job["name"]) for job in config["jobs"]]
     draw(bars_of(folder, names), Counter(folder.states(names).values()), batch, output)

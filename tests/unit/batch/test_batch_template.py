@@ -75,6 +75,7 @@ def test_ranges(value: Any, expected: list[float]) -> None:
         ({"params": {"a": {"start": 0, "stop": 1, "step": 0}}}, "never leads from 0 to 1"),
         ({"params": {"a": {"start": 0, "stop": 1, "step": -1}}}, "never leads"),
         ({"params": {"a": {"logspace": {"start": 0, "stop": 1, "num": 3}}}}, "above 0"),
+        ({"params": {"a": {"logspace": [-3, 1, 5]}}}, "params.a.logspace: expected {start, stop, num}, got [-3, 1, 5]"),
         ({"command": None}, "'command' is missing"),
         ({"params": {"a": list(range(2000)), "b": list(range(2000))}}, "4000000 combinations"),
         ({"sample": 2, "random": 3}, "the same"),
