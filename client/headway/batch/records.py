@@ -55,3 +55,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     bus: str
     private: bool = True
     portal: str = ""
+
+    @property
+    def mark(self) -> str:
+        """What tells the run's machines from all else on a bus that is not its own; nothing on a private one."""
+        return "" if self.private else self.run[:8]

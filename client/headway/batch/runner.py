@@ -25,6 +25,8 @@ from headway.batch.folder import BatchFolder, last_line_of
 from headway.batch.names import file_name
 from headway.batch.preparing import Preparer
 from headway.batch.records import ENDS, RunInfo, State
+from headway.batch.remote.machine import MARK_LABEL, START_LINE
+from headway.batch.remote.machines import host_of
 from headway_bus.errors import BusError, HeadwayError
 from headway_bus.logs import get_logger
 from headway_bus.records import Estimate, Status
@@ -189,7 +191,8 @@ class Runner:
         else:
             # Where it will run is not known yet: the job asks for its files when it begins.
             names = {"HEADWAY_BATCH_JOB": file_name(entry.name)}
-            task = await chosen.command(f'. "$HEADWAY_BATCH_ROOT/start.sh" {ending}', env=names)
+            marked = chosen.options(labels={MARK_LABEL: self._info.mark}) if self._info.mark else chosen
+            task = await marked.command(f"{START_LINE}{file_name(self._loaded.name)}", env=names)
         self._tasks[task.id] = task
         if self.book.on_submitted(entry, task.id) is not None:
             self._tell_start(entry)
@@ -241,8 +244,8 @@ class Runner:
         words = "" if outcome.error is None else last_line_of(self._folder.job_path(entry.name) / "stderr")
         record = record_of(entry, outcome, time.time(), self._stopping, info, words)
         if self._machines is not None:
-            ext = {"backend_type": "remote", "hostname": outcome.runtime}
-            record = msgspec.structs.replace(record, ext=ext)
+            host = host_of(outcome.runtime, self._info.mark)
+            record = msgspec.structs.replace(record, host=host, ext={"backend_type": "remote", "hostname": host})
         if trouble and record.status is State.SUCCEED:
             record = msgspec.structs.replace(record, status=State.FAILED, reason="output lost", message=trouble)
         if outcome.ran > 0 and not entry.told_started:

@@ -32,7 +32,7 @@ from headway.batch.preparing import Preparer
 from headway.batch.records import RunInfo, State
 from headway.batch.remote import ssh
 from headway.batch.remote.jobs import Jobs
-from headway.batch.remote.machine import Means
+from headway.batch.remote.machine import MARK_LABEL, Means
 from headway.batch.remote.machines import Machines, machines_of
 from headway.batch.runner import Runner, key_of
 from headway.batch.server import Portal, serving
@@ -40,6 +40,8 @@ from headway.batch.taking_up import end_strays, still_owed
 from headway.early_hub import EarlyHub
 from headway.private_bus import START_PATIENCE, PrivateHub
 from headway.private_hub import kill_tree
+from headway_bus import config
+from headway_bus.keys import is_local
 from headway_bus.logs import get_logger
 from headway_bus.records import RuntimeState
 
@@ -123,10 +125,11 @@ def check_backend(loaded: Loaded, options: Options) -> None:
     """What can be known before anything is made. Raises BatchFileError."""
     if not isinstance(loaded.config.backend, LocalBackend):
         ssh.check_installed()
-        if options.bus is not None:
+        if options.bus is not None and (config.load().bus.key_file or not is_local(options.bus)):
             raise BatchFileError(
-                f"{loaded.source}: backend.type: 'remote' and --bus exclude each other: the machines get a bus of the batch's "
-                "own; leave out --bus, or the backend, and start a runtime on each machine (headway runtime)"
+                f"{loaded.source}: backend.type: 'remote': the bus at {options.bus} is one with keys, and each machine would "
+                "need one of its own; leave out --bus, or leave out the backend and start a runtime with its key on each "
+                "machine (headway runtime --bus … --key-file …)"
             )
     unknown = set(options.selection.only) - {str(job.name) for job in loaded.jobs}
     if unknown:
@@ -319,14 +322,15 @@ class _Work:
         jobs = Jobs.of(loaded, self.folder, self.book.entries, (self.portal.url, self.portal.token))
         async with AsyncExitStack() as stack:
             bus = await stack.enter_async_context(headway.connect(url, timeout=patience, key_file=key))
-            means = Means(jobs, url, partial(_is_online, bus), self.options.accept_new_hosts)
+            means = Means(jobs, url, partial(_is_online, bus), self.options.accept_new_hosts, self.info.mark)
             machines, keeping = await stack.enter_async_context(
                 machines_of(loaded.config.backend, self.options.slots, means)
             )
             if machines is None:
                 await check_needs(loaded, self.book, bus, private=self.hub is not None)
             else:
-                keeping.append(asyncio.create_task(_check_machines(loaded, self.book, bus, machines)))
+                checking = _check_machines(loaded, self.book, bus, machines, self.info.mark)
+                keeping.append(asyncio.create_task(checking))
             self.folder.write_config(loaded.config)
             self.folder.write_run(self.info)
             if self.resumed:
@@ -422,10 +426,10 @@ async def _is_online(bus: Bus, name: str) -> bool:
     return any(state.info.name == name and state.state == "online" for state in await bus.runtimes())
 
 
-async def _check_machines(loaded: Loaded, book: Book, bus: Bus, machines: Machines) -> None:
+async def _check_machines(loaded: Loaded, book: Book, bus: Bus, machines: Machines, mark: str) -> None:
     """When every machine has answered, or has not, say which job is too large for all of them."""
     await machines.until_all_are_settled()
-    await check_needs(loaded, book, bus, private=False)
+    await check_needs(loaded, book, bus, private=False, mark=mark)
 
 
 def _end_runtime(folder: Path) -> None:
@@ -438,10 +442,12 @@ def _end_runtime(folder: Path) -> None:
                 kill_tree(int(data["pid"]))
 
 
-async def check_needs(loaded: Loaded, book: Book, bus: Bus, private: bool) -> None:
+async def check_needs(loaded: Loaded, book: Book, bus: Bus, private: bool, mark: str = "") -> None:
     """Whether some runtime is large enough for every job. Raises BatchFileError on a private bus; on another one,
-    where a larger runtime may come, it is only said."""
+    where a larger runtime may come, it is only said. ``mark``: of the run's machines, if the jobs run there alone."""
     online = [state for state in await bus.runtimes() if state.state == "online"]
+    if mark:
+        online = [state for state in online if state.info.labels.get(MARK_LABEL) == mark]
     for at, job in enumerate(loaded.jobs):
         if not book.entries[str(job.name)].is_open or any(_offers(each, job.resource) for each in online):
             continue

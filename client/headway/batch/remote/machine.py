@@ -21,6 +21,10 @@ from headway.batch.remote.frames import frame, read_frame
 from headway.batch.remote.jobs import Jobs
 from headway_bus.logs import get_logger
 
+MARK_LABEL = "headway-batch"
+START_LINE = '. "$HEADWAY_BATCH_ROOT/start.sh" # '
+"""How the line of every job on a machine begins."""
+
 PART_BYTES = 256 * 1024
 ALIVE = 10.0
 """Seconds between words to the helper, which takes a minute of silence for our death."""
@@ -39,13 +43,14 @@ log = get_logger("headway.batch")
 
 @dataclass(frozen=True)
 class Means:
-    """What all machines of a run share. ``bus``: the address of the private bus, here. ``is_online``: whether a runtime of
-    this name has reached it."""
+    """What all machines of a run share. ``bus``: the address of the bus, here. ``is_online``: whether a runtime of this name
+    has reached it. ``mark``: what tells the run's machines from all else on a bus that is not its own."""
 
     jobs: Jobs
     bus: str
     is_online: Callable[[str], Awaitable[bool]]
     accept_new: bool = False
+    mark: str = ""
 
 
 class Session:
@@ -169,6 +174,9 @@ class Session:
         arguments += ["--config", f"{self._root}/config.toml", "--log-level", "warning"]
         if self._record.slots is not None:
             arguments += ["--slots", f"{self._record.slots:g}"]
+        if self._means.mark:
+            # Nothing of anybody else's runs there, and nothing of the batch elsewhere.
+            arguments += ["--label", f"{MARK_LABEL}={self._means.mark}", "--only", f"command:{START_LINE}*"]
         await self._send("start", arguments=arguments, environment={"HEADWAY_RUNTIME_DRAIN_DEADLINE": "0"})
         await self._answer("started")
 

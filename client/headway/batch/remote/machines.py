@@ -87,7 +87,8 @@ class Machines:
 
     def __init__(self, records: Iterable[config.Machine], means: Means) -> None:
         self._means = means
-        self._kept = {name: Kept(name, record, means) for name, record in names_of(records).items()}
+        names = {runtime_of(host, means.mark): record for host, record in names_of(records).items()}
+        self._kept = {name: Kept(name, record, means) for name, record in names.items()}
 
     async def run(self) -> None:
         """Raises BatchError when no machine is left that could ever be had, or the files of a job cannot be written."""
@@ -181,3 +182,13 @@ def names_of(records: Iterable[config.Machine]) -> dict[str, config.Machine]:
             name = f"{base}-{twin}"
         found[name] = record
     return found
+
+
+def runtime_of(host: str, mark: str) -> str:
+    """What a machine's runtime is called: as the machine; on a bus with others, where that may be taken, with the run's mark."""
+    return f"{host}.{mark}" if mark else host
+
+
+def host_of(runtime: str, mark: str) -> str:
+    """The machine of a runtime of that name."""
+    return runtime.removesuffix(f".{mark}") if mark else runtime
