@@ -170,7 +170,7 @@ def deploy(plant: Plant, source: Path, length: int) -> tuple[float, int]:
         bus.task(task).exception(HOURS)
     machine = plant.machine("edge", "shop")
     began = time.monotonic()
-    plant.command("deploy", task, "model/big.bin", "--to", "shop", "--as", "big")
+    plant.command("deploy", task, "model/big.bin", "--to", "name=shop", "--as", "big")
     assert (plant.folder / "deployed" / "big").stat().st_size == length
     return time.monotonic() - began, machine
 
