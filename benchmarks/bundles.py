@@ -74,10 +74,10 @@ class Plant(Hub):
         self.client = 0.0
 
     def __enter__(self) -> Plant:
+        os.environ["XDG_STATE_HOME"] = str(self.folder / "home")  # where deployed files go
         super().__enter__()
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("HEADWAY_")}
-        self.environment |= {"HEADWAY_BUS": self.url, "HEADWAY_DEPLOYED": str(self.folder / "deployed")}
-        os.environ["HEADWAY_DEPLOYED"] = str(self.folder / "deployed")
+        self.environment["HEADWAY_BUS"] = self.url
         return self
 
     def machine(self, kind: str, name: str = "mill") -> int:
@@ -170,8 +170,9 @@ def deploy(plant: Plant, source: Path, length: int) -> tuple[float, int]:
         bus.task(task).exception(HOURS)
     machine = plant.machine("edge", "shop")
     began = time.monotonic()
-    plant.command("deploy", task, "model/big.bin", "--to", "name=shop", "--as", "big")
-    assert (plant.folder / "deployed" / "big").stat().st_size == length
+    said = plant.command("deploy", task, "model/big.bin", "--to", "name=shop", "--as", "big", "--json")
+    (deployed,) = json.loads(said)["edges"]
+    assert Path(deployed["path"]).is_relative_to(plant.folder) and Path(deployed["path"]).stat().st_size == length
     return time.monotonic() - began, machine
 
 
