@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from headway.blobs import fetch, fetch_file
 from headway_bus import copying
-from headway_bus.deployed import write_whole
+from headway_bus.copying import write_whole
 from headway_bus.errors import PayloadError, TooLarge
 from headway_bus.records import Blob, File
 

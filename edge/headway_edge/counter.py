@@ -14,7 +14,6 @@ from typing import Any
 
 from headway_bus import task_context
 from headway_bus.copying import copy_whole
-from headway_bus.deployed import write_whole
 from headway_bus.file_result import FileResult
 from headway_bus.plugins import MessageHandler, handlers
 from headway_runtime.files import path_within
@@ -61,18 +60,13 @@ class Counter:
             answer = answer if said is None else said
         return answer
 
-    def push(self, name: str, content: bytes | None = None) -> str:
-        """Put a file into the agent's folder, whole or not at all. Returns where it lies.
-
-        It came with the task, under this name. ``content``: it is that, as older clients say it.
-        """
+    def push(self, name: str) -> str:
+        """Put a file that came with the task into the agent's folder, whole or not at all. Returns where it lies."""
         path = self._within(name)
-        if content is not None:
-            write_whole(path, content)
-        elif name in (files := task_context.current().files):
-            copy_whole(files[name], path)
-        else:
+        files = task_context.current().files
+        if name not in files:
             raise FileNotFoundError(f"no file {name!r} came with this task")
+        copy_whole(files[name], path)
         return str(path)
 
     def pull(self, name: str) -> FileResult:

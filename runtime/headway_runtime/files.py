@@ -33,6 +33,7 @@ INSTANCE_CHARACTERS = 16
 IDLE_FOLDERS = 64
 RESUME_BYTES = 1024 * 1024
 PRIVATE_FOLDER = stat.S_IFDIR | 0o700
+OUTPUTS = "outputs-"
 MARK = "HEADWAY_MARK"
 """The environment variable that tells a runtime's processes, and each attempt's, from everything else on the machine."""
 
@@ -71,7 +72,7 @@ def path_within(folder: Path, name: str, whose: str) -> Path:
 class WorkFolder:
     """One runtime's folder. ``open()`` takes it; nobody else can until ``close()``.
 
-    :param keep: leave the folders of resumable attempts, and parts of large values, where an earlier process left them.
+    :param keep: leave the folders of resumable attempts where an earlier process left them.
     """
 
     def __init__(self, path: Path, *, keep: bool = False) -> None:
@@ -107,6 +108,8 @@ class WorkFolder:
         if not self.keep:
             shutil.rmtree(self.own, ignore_errors=True)
         self.blobs.mkdir(mode=0o700, exist_ok=True)
+        for path in self.blobs.glob(f"{OUTPUTS}*"):
+            path.unlink()  # of no use without the attempt that they were gathered from
 
     def _sweep(self) -> None:
         """End the processes of the runtime that was here before and was killed together with its nursery.
@@ -242,7 +245,7 @@ class WorkFolder:
 
 def _is_being_written(name: str) -> bool:
     """Whether a living process writes this file, outputs or a result, which has no hash or no owner yet."""
-    if name.startswith("outputs-"):
+    if name.startswith(OUTPUTS):
         return name.startswith(outputs_prefix())
     suffix = name.rpartition(".")[2]
     return suffix.isdecimal() and processes.is_running(int(suffix))
@@ -250,7 +253,7 @@ def _is_being_written(name: str) -> bool:
 
 def outputs_prefix() -> str:
     """How the names of files begin in which this process gathers what attempts leave."""
-    return f"outputs-{os.getpid()}-"
+    return f"{OUTPUTS}{os.getpid()}-"
 
 
 class PartialBlob:
@@ -268,7 +271,7 @@ class PartialBlob:
         self._final = folder.blob_path(blob)
         self._path = self._final.with_suffix(".part")
         self._content = Content(blob)
-        present = self._path.stat().st_size if folder.keep and self._path.exists() else 0
+        present = self._path.stat().st_size if self._path.exists() else 0
         self.has_earlier = (
             0 < present < blob.size
         )  # whole and never renamed, or longer than it can be: from the beginning

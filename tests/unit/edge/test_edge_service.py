@@ -17,6 +17,7 @@ from headway_bus import messages as m
 from headway_bus.config import Bus, Edge, Runtime, Settings
 from headway_bus.payloads import encode_call
 from headway_bus.records import Blob, Kind, Options, RuntimeInfo
+from headway_bus.task_context import TaskContext
 from headway_edge.__main__ import edge_setup
 from headway_edge.counter import Counter
 from headway_edge.service import NAME_PATIENCE, EdgeService, EdgeSetup
@@ -105,11 +106,19 @@ def test_a_file_that_is_pushed_is_whole_or_leaves_nothing(tmp_path: Path, monkey
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "no space left")
 
+    class Context(TaskContext):
+        files = {"data/a.bin": tmp_path / "came"}  # noqa: RUF012
+
     counter = Counter([], tmp_path)
-    counter.push("data/a.bin", b"one")
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
-        patch.setattr(os, "fsync", full)
-        counter.push("data/a.bin", b"two")
+    with Context():
+        (tmp_path / "came").write_bytes(b"one")
+        counter.push("data/a.bin")
+        (tmp_path / "came").write_bytes(b"two")
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+            patch.setattr(os, "fsync", full)
+            counter.push("data/a.bin")
+        with pytest.raises(FileNotFoundError, match="no file 'other' came"):
+            counter.push("other")
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["a.bin"] and counter.pull(
         "data/a.bin"
     ).path.read_bytes() == b"one"
