@@ -272,9 +272,8 @@ class PartialBlob:
         self._path = self._final.with_suffix(".part")
         self._content = Content(blob)
         present = self._path.stat().st_size if self._path.exists() else 0
-        self.has_earlier = (
-            0 < present < blob.size
-        )  # whole and never renamed, or longer than it can be: from the beginning
+        # Whole and never renamed, or longer than it can be: from the beginning.
+        self.has_earlier = 0 < present < blob.size
         check_room(folder.blobs, blob.size - (present if self.has_earlier else 0))
         self._file = self._path.open("ab" if self.has_earlier else "wb")
 
