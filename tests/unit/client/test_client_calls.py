@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway.calls import Caller, chunks, command_line, script_files
@@ -29,6 +29,7 @@ def test_parameters_of_a_line(line: str, params: dict[str, object] | None, expec
     assert command_line(line, params) == expected
 
 
+@settings(deadline=None)  # a process for each example
 @given(st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=30))
 def test_a_parameter_is_one_word_to_the_shell_whatever_is_in_it(text: str) -> None:
     found = subprocess.run(
