@@ -22,6 +22,7 @@ from headway_controller.placement.binding import Binder
 from headway_controller.placement.book import Book
 from headway_controller.placement.catalogue import Catalogue
 from headway_controller.placement.dispatcher import Commit, Dispatcher
+from headway_controller.placement.fairness import Line
 from headway_controller.placement.fleet import Fleet
 from headway_controller.placement.forecast import Expectation
 from headway_controller.placement.lanes import Lane
@@ -33,7 +34,8 @@ from headway_controller.placement.work import Batch, Work
 
 SAME = 0.001
 """Seconds of work that came in since, up to which like submissions of one moment are told the same: to find it out anew
-was a third of what a submission cost where two hundred clients send one each."""
+was a third of what a submission cost where two hundred clients send one each. Like ones are of one client, or of clients of
+which nothing else waits."""
 
 START_FAILURES = 3
 SET_ASIDE = (30.0, 3600.0)
@@ -53,10 +55,9 @@ class Notice(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What the first of many like submissions of one moment was told, while nothing waited."""
+    """What the first of many like submissions of one moment was told, while so many tasks waited."""
 
-    work: Work
-    at: float
+    queued: int
     answer: tuple[str, records.Estimate]
 
 
@@ -82,7 +83,8 @@ class Scheduler:
         self._outlook = Outlook(self.fleet, self.backlog.lanes, self.waits)
         self._sequence = 0
         self._lot = Random(0)
-        self._told: Told | None = None
+        self._told: dict[tuple[Work, Line | None], Told] = {}
+        self._told_at = math.nan
         self._notices: list[Notice] = []
 
     @property
@@ -348,12 +350,17 @@ class Scheduler:
     def start(self, options: Options, now: float, owner: str) -> tuple[str, records.Estimate]:
         """The first two of :meth:`waiting`: what every submission is told, and no more."""
         work = self.catalogue.work_of(options)
-        told = self._told
-        if told is not None and told.work is work and told.at == now and self.queued * work.prediction.mean < SAME:
+        line = self.backlog.line_of(work, owner)
+        if now != self._told_at:
+            self._told_at = now
+            self._told.clear()
+        like = (work, line if line.waiting else None)
+        told = self._told.get(like)
+        if told is not None and (self.queued - told.queued) * work.prediction.mean < SAME:
             return told.answer
-        raw = self._outlook.raw(work, self._lane_of(work, owner), now)
+        raw = self._outlook.raw(work, self.backlog.lane_of(work, line), now)
         answer = raw.book.name if raw.book is not None else "", self.waits.publish(work, raw)
-        self._told = None if self.queued else Told(work, now, answer)
+        self._told[like] = Told(self.queued, answer)
         return answer
 
     def expectation(self, options: Options, now: float, owner: str = "") -> Expectation:

@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from placement_cases import committed, finish, options, teach, with_runtimes
+from placement_cases import calls_of, committed, finish, options, teach, with_runtimes
 
 from headway_bus.ids import new_task_ids
 from headway_bus.records import Kind, Options, RuntimeInfo
@@ -186,3 +186,22 @@ def test_one_who_has_much_waiting_waits_longer_than_one_who_comes_anew() -> None
     _, busy, _ = scheduler.waiting(kind, 0.0, "busy")
     _, new, _ = scheduler.waiting(kind, 0.0, "new")
     assert busy.expectation > 20 * new.expectation > 0.0
+
+
+def test_many_clients_that_submit_the_like_in_one_moment_are_told_from_few_reckonings() -> None:
+    scheduler = with_runtimes(RuntimeInfo("a", slots=1))
+    kind = options()
+    teach(scheduler, kind, "a", 1e-4, 50)
+    scheduler.enqueue_many(kind, new_task_ids(1_000), 0.0, "busy")
+    waits: list[float] = []
+
+    def submit_from_all(now: float) -> None:
+        for number in range(200):
+            waits.append(scheduler.start(kind, now, f"client-{number}")[1].expectation)
+            scheduler.enqueue(new_task_ids(1)[0], kind, now, f"client-{number}")
+
+    steps = calls_of(lambda: submit_from_all(1.0))
+    alone = calls_of(lambda: scheduler.waiting(kind, 1.0, "another"))
+    assert steps < 200 * (alone / 4), f"{steps} calls for 200 submissions, {alone} for one that is reckoned anew"
+    assert waits[0] == waits[1] < waits[-1] < scheduler.start(kind, 1.0, "busy")[1].expectation
+    assert scheduler.start(kind, 2.0, "client-0")[1].expectation != waits[0], "another moment"
