@@ -7,6 +7,7 @@ parent's *thread*, and a pipe stays open in whatever the parent forked.)
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -34,6 +35,7 @@ LENGTH_BYTES = 4
 
 def main() -> None:
     """Import what a bus needs, wait for the order, and be that bus."""
+    gc.disable()  # until all is imported
     parent, stream = int(sys.argv[1]), socket.socket(fileno=int(sys.argv[2]))
     stream.set_inheritable(False)
     from headway import hub

@@ -28,6 +28,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from headway_bus import memory
+from headway_bus.loops import settle_imports
 from headway_runtime import child as children
 from headway_runtime import processes
 from headway_runtime.errands import WISHES, ChildWanted, CommandWanted, Exited, Failed, Gone, Signal, Started
@@ -349,8 +350,7 @@ def main(descriptor: int) -> None:
     stream = socket.socket(fileno=descriptor)
     stream.setblocking(True)
     settings = msgspec.msgpack.decode(_message(stream), type=ChildSettings)
-    gc.collect()
-    gc.freeze()  # the pages of what is loaded stay shared with the children
+    settle_imports()  # and the pages of what is loaded stay shared with the children
     nursery = Nursery(stream, settings)
     try:
         nursery.serve()

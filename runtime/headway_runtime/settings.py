@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -93,19 +94,26 @@ def setup_of(settings: config.Settings, slow: float = 1.0, base: Path | None = N
         base = (Path(own.state).expanduser() if own.state else config.state_folder()) / "runtimes"
     key = find_key(settings.bus.key_file, settings.bus.url)
     name = own.name or (key.name if key is not None else _free_name(base))
+    info = resources.describe(own, name, own_version())
+    bounds = Bounds(output_bytes=own.output_limit, drain_seconds=own.drain_deadline)
     return Setup(
         url=settings.bus.url,
-        info=resources.describe(own, name, own_version()),
+        info=info,
         work=base / re.sub(r"[^a-zA-Z0-9_.-]", "-", name),
         bus=settings.bus,
         models=dict(own.models),
         paths=[str(Path(path).expanduser().resolve()) for path in own.paths],
-        bounds=Bounds(output_bytes=own.output_limit, drain_seconds=own.drain_deadline),
+        bounds=bounds if needs_children(info.serves) else replace(bounds, ready_children=0),
         slow=slow,
         software=f"headway {own_version()}",
         keep_work=True,
         prepare=prepare_with(key),
     )
+
+
+def needs_children(serves: Sequence[str]) -> bool:
+    """Whether a runtime that runs only this runs anything in a child of Python's; nothing in it: it runs all."""
+    return not serves or any(each.partition(":")[0] not in ("command", "script") for each in serves)
 
 
 def _free_name(base: Path) -> str:

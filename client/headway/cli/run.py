@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from collections.abc import Iterator
@@ -81,11 +82,14 @@ def _early_hub(bus: str | None) -> Iterator[EarlyHub | None]:
 def _run(
     ctx: click.Context, config: Path, plain: bool, as_json: bool, given: dict[str, Any], early: EarlyHub | None
 ) -> int:
+    gc.disable()
     from headway.batch.callbacks import ConsoleCallback
     from headway.batch.config import load_file
     from headway.batch.running import run_loaded
     from headway.cli.live import live_table
-    from headway_bus import logs
+    from headway_bus import logs, loops
+
+    loops.settle_imports()
 
     level = log_level(ctx)
     logs.configure(level)

@@ -11,6 +11,7 @@ from headway_bus.config import Runtime
 from headway_bus.records import Kind, RuntimeInfo
 from headway_runtime import resources
 from headway_runtime.refusals import Refusals
+from headway_runtime.settings import needs_children
 
 
 def test_what_the_settings_do_not_say_is_what_there_is() -> None:
@@ -50,3 +51,17 @@ def test_only_what_is_offered_is_run(serves: list[str], kind: Kind, target: str,
 def test_the_machine_has_a_name() -> None:
     assert resources.machine_name().isascii()
     assert "/" not in resources.machine_name()
+
+
+@pytest.mark.parametrize(
+    ("serves", "needed"),
+    [
+        ([], True),
+        (["command"], False),
+        (["command:train *", "script"], False),
+        (["command", "call:statistics.*"], True),
+        (["model:sentiment"], True),
+    ],
+)
+def test_a_runtime_of_commands_alone_needs_no_children(serves: list[str], needed: bool) -> None:
+    assert needs_children(serves) is needed
