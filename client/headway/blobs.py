@@ -201,9 +201,10 @@ class Arriving:
         """The next bytes. Raises OSError, and then nothing of it stays."""
         try:
             copying.write_all(self._file, memoryview(data))
-        except OSError:
+        except OSError as error:
             self._path.unlink(missing_ok=True)
-            raise
+            text = f"{error.strerror or error}, after {self.offset} of {self._blob.size} bytes; they were removed again"
+            raise OSError(error.errno, text, str(self._target)) from None
         self._content.add(data)
         self.offset += len(data)
 

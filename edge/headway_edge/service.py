@@ -172,7 +172,7 @@ class EdgeService(RuntimeService):
 
     def _on_undeliverable(self, message: Undeliverable) -> None:
         super()._on_undeliverable(message)
-        if message.kind == "report":
+        if message.kind in ("report", "packed"):
             # There was no controller, or it takes nothing at the moment: what is on its way may not have arrived.
             self.core.reporter.renew(monotonic() - self.setup.bus.heartbeat)
 

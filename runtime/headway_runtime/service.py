@@ -42,6 +42,9 @@ WATCH_SECONDS = 0.25
 CHILD_BYTES = 64 * 1024 * 1024
 """What a child occupies by itself, with modules that earlier attempts have imported: not the attempt's fault."""
 
+TRANSFERRING = frozenset({"blob_put", "blob_get", "packed"})
+"""Messages by which large values travel, or may."""
+
 UNTOLD_SECONDS = 600.0
 """For which a large value is kept that nothing refers to: the attempt that left it may still be gathering the others."""
 
@@ -249,6 +252,8 @@ class RuntimeService:
 
     def _on_undeliverable(self, message: Undeliverable) -> None:
         log.debug("not delivered", kind=message.kind, code=message.code)
+        if message.kind in TRANSFERRING:
+            self._transfers.on_undeliverable()
 
     def on_undecodable(self, source: bytes, request: int, text: str) -> None:
         log.warning("message refused", source=source.decode("utf-8", "replace"), reason=text)

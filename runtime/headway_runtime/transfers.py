@@ -32,6 +32,9 @@ MOST_OPEN = 64
 RETRY_SECONDS = 10.0
 """Without an answer, after which the value is asked for, or offered, again."""
 
+PUSHED_BACK_SECONDS = 1.0
+"""After which a part that was not passed on is asked for, or sent, again."""
+
 Send = Callable[[Message, Sequence[Frame]], bool]
 Done = Callable[[AttemptKey, ErrorInfo | None], None]
 InThread = Callable[[Callable[[], Any], Callable[[BaseException | None], None]], None]
@@ -108,6 +111,7 @@ class Transfers:
         self._uploads: dict[bytes, _Upload] = {}
         self._wanted: dict[AttemptKey, set[bytes]] = {}
         self._brought: dict[AttemptKey, set[bytes]] = {}
+        self._again_at: float | None = None
         self._is_advancing = False
         self._has_changed = False
 
@@ -118,7 +122,7 @@ class Transfers:
         try:
             missing = {blob.hash: blob for blob in blobs if not self._folder.has_blob(blob)}
         except (OSError, ValueError) as error:
-            self._fetched(key, _cannot_be_stored(error))
+            self._fetched(key, self._cannot_be_stored(error))
             return
         if not missing:
             self._fetched(key, None)
@@ -212,7 +216,7 @@ class Transfers:
         try:
             partial = download.partial = PartialBlob(self._folder, download.blob)
         except (OSError, ValueError) as error:
-            self._end_download(download, _cannot_be_stored(error))
+            self._end_download(download, self._cannot_be_stored(error))
             return
         if partial.has_earlier:
             self._in_thread(partial.read_earlier, lambda error: self._on_read(download, partial, error))
@@ -227,7 +231,7 @@ class Transfers:
             self._drop(download)
         elif error is not None:
             partial.discard()
-            self._end_download(download, _cannot_be_stored(error))
+            self._end_download(download, self._cannot_be_stored(error))
         else:
             self._restart_download(download)
         self._advance()
@@ -315,9 +319,12 @@ class Transfers:
             if was_resumed:  # from the beginning, once
                 download.partial, download.is_read, download.asked = None, False, 0
                 return
-            self._end_download(download, _cannot_be_stored(error))
+            self._end_download(download, self._cannot_be_stored(error))
         else:
             self._end_download(download, None)
+
+    def _cannot_be_stored(self, error: BaseException) -> ErrorInfo:
+        return ErrorInfo(Reason.START, f"a large argument or file cannot be stored in {self._folder.blobs}: {error}")
 
     def _end_download(self, download: _Download, error: ErrorInfo | None) -> None:
         self._has_changed = True
@@ -365,10 +372,10 @@ class Transfers:
         if download is not None:
             if download.partial is not None:
                 download.partial.discard()
-            text = f"a large argument cannot be had from the controller: {message.text}"
+            text = f"a large argument or file cannot be had from the controller: {message.text}"
             self._end_download(download, ErrorInfo(Reason.START, text))
         if upload is not None:
-            text = f"the controller does not take the large result: {message.text}"
+            text = f"the controller does not take the large result or file: {message.text}"
             self._end_upload(upload, ErrorInfo(Reason.TOO_LARGE, text))
 
     # -------------------------------------------------------------------------------------- cuts and time
@@ -394,6 +401,11 @@ class Transfers:
         upload.is_known = False
         upload.moved = self._now
 
+    def on_undeliverable(self) -> None:
+        """A question or a part was not passed on, for want of room or of a controller. It is not said which: all go again."""
+        if self._again_at is None:
+            self._again_at = self._now + PUSHED_BACK_SECONDS
+
     def go_on(self) -> None:
         """What the sender refused for a time goes out as far as it takes it now."""
         self._advance()
@@ -401,11 +413,14 @@ class Transfers:
     def on_tick(self, now: float) -> None:
         """Ask again for what should have come by now."""
         self._now = now
+        is_pushed_back = self._again_at is not None and now >= self._again_at
+        if is_pushed_back:
+            self._again_at = None
         for download in _first(self._downloads):
-            if download.is_read and now - download.moved > self._retry:
+            if download.is_read and (is_pushed_back or now - download.moved > self._retry):
                 self._restart_download(download)
         for upload in _first(self._uploads):
-            if upload.is_open and now - upload.moved > self._retry:
+            if upload.is_open and (is_pushed_back or now - upload.moved > self._retry):
                 self._restart_upload(upload)
         self._advance()
 
@@ -422,7 +437,3 @@ def _at_once(work: Callable[[], Any], then: Callable[[BaseException | None], Non
         then(error)
     else:
         then(None)
-
-
-def _cannot_be_stored(error: BaseException) -> ErrorInfo:
-    return ErrorInfo(Reason.START, f"a large argument cannot be stored here: {error}")

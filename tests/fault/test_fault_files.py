@@ -17,9 +17,9 @@ import headway
 
 MEBIBYTE = 1 << 20
 PART = MEBIBYTE
-SMALL, LARGE = 12 * MEBIBYTE, 192 * MEBIBYTE
-MOST_GROWTH = 40 * MEBIBYTE
-"""The parts that may be on their way, once received and once written; a process that holds the file needs five times that."""
+SMALL, LARGE = 12 * MEBIBYTE, 128 * MEBIBYTE
+MOST_GROWTH = 32 * MEBIBYTE
+"""The parts that may be on their way, once received and once written; a process that holds the file needs four times that."""
 
 LENGTH = 24 * MEBIBYTE
 RATE = 40e6

@@ -17,7 +17,7 @@ from headway_bus.endpoint import Frame
 from headway_bus.ids import AttemptKey, TaskId
 from headway_bus.records import Blob, Code, ErrorInfo, Reason
 from headway_runtime.files import PartialBlob, WorkFolder
-from headway_runtime.transfers import MOST_OPEN, MOST_PARTS, RETRY_SECONDS, WINDOW, Transfers
+from headway_runtime.transfers import MOST_OPEN, MOST_PARTS, PUSHED_BACK_SECONDS, RETRY_SECONDS, WINDOW, Transfers
 
 PART = 1000
 KEY: AttemptKey = (TaskId(b"1" * 16), 1)
@@ -122,6 +122,22 @@ def test_a_lost_answer_is_asked_for_again(ends: Ends) -> None:
     ends.transfers.on_tick(RETRY_SECONDS + 1)
     ends.serve()
     assert ends.fetched == {KEY: None}
+
+
+def test_a_question_that_was_not_passed_on_is_asked_again_soon_though_others_are_answered(ends: Ends) -> None:
+    content, blob = content_and_blob(8 * PART)
+    ends.stored[blob.hash] = content
+    ends.transfers.on_tick(100.0)
+    ends.transfers.fetch(KEY, [blob])
+    del ends.sent[2]
+    ends.transfers.on_undeliverable()
+    ends.serve()
+    assert not ends.fetched and not ends.sent
+    ends.transfers.on_tick(100.5)
+    assert not ends.sent, "whoever had no room is given time"
+    ends.transfers.on_tick(100.0 + PUSHED_BACK_SECONDS)
+    ends.serve()
+    assert ends.fetched == {KEY: None} and ends.folder.has_blob(blob)
 
 
 def test_what_cannot_be_had_is_an_error_with_the_reason(ends: Ends) -> None:
