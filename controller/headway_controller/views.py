@@ -106,13 +106,20 @@ def info_of_stored(stored: StoredTask, described: Described | None) -> TaskInfo:
 
 def _completed(info: TaskInfo, described: Described | None) -> TaskInfo:
     """With what the record's other fields tell, and with its present description."""
-    options, story = info.options, info.story
-    ran = info.ran or last_run(story)
+    ran = info.ran or last_run(info.story)
+    # The clock may have been set back, or was read a little off: nothing is shown as before the submission.
+    first = info.submitted
+    story = [step if step.at >= first else msgspec.structs.replace(step, at=first) for step in info.story]
+    started = info.started and max(info.started, first)
+    ended = info.ended and max(info.ended, started, first)
+    options = info.options
     if described is not None:
         options = msgspec.structs.replace(options, description=described.text)
         story = woven(story, decode_story(described.story) or [])
     modified = max(step.at for step in story)
-    return msgspec.structs.replace(info, options=options, story=story, modified=modified, ran=ran)
+    return msgspec.structs.replace(
+        info, options=options, story=story, started=started, ended=ended, modified=modified, ran=ran
+    )
 
 
 def outcome_of_stored(stored: StoredTask) -> Outcome | None:

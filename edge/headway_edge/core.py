@@ -19,7 +19,7 @@ from headway_edge.delivery import Delivery, LinkSettings
 from headway_edge.lease import SHORT_HEARTBEATS, Lease
 from headway_edge.ledger import Ledger, StoredAttempt
 from headway_runtime.core import Core
-from headway_runtime.effects import Effect, Feed, Fetch, StartCommand, Upload
+from headway_runtime.effects import Effect, Feed, Fetch, StartCommand, Tell, Upload
 from headway_runtime.endings import ended
 from headway_runtime.files import own_folder_name
 from headway_runtime.refusals import Refusals
@@ -28,6 +28,10 @@ from headway_runtime.views import blobs_of, upload_of
 
 ASSIGNED = "assigned"
 """The note of the last assign batch that was taken in, and of whose it was."""
+
+
+FULL = "full"
+"""What a heartbeat says, as 1.0, while the disk takes nothing; the controller gives this agent nothing new then."""
 
 
 class EdgeCore(Core):
@@ -250,13 +254,26 @@ class EdgeCore(Core):
         """The spool's disk takes nothing: give back what is not begun, and all output that waits."""
         if self.is_full:
             return []
-        self.is_full = True
+        # Said before anything is given back: the controller would give it to us again.
+        beat = self._say_full(True, now)
         self.reporter.give_up_output()
-        return self._return_unstarted(now)
+        return [*beat, *self._return_unstarted(now)]
 
-    def on_room(self) -> None:
+    def on_room(self, now: float) -> list[Effect]:
         """The disk takes writes again."""
-        self.is_full = False
+        return self._say_full(False, now)
+
+    def _say_full(self, is_full: bool, now: float) -> list[Effect]:
+        """A heartbeat out of turn: seconds between them are many on an edge's link."""
+        self.is_full = is_full
+        presence, reporter = self.presence, self.reporter
+        presence.load = {**presence.load, FULL: float(is_full)}
+        if not self.is_registered:
+            return []
+        due = presence.next_heartbeat
+        beat = presence.beat(now, reporter.held, reporter.digest, max(0.0, self.pool.free))
+        presence.next_heartbeat = due
+        return [Tell(beat, [])]
 
     def kept_folders(self) -> set[str]:
         """Names of the folders that resumable attempts will find again."""

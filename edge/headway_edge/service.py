@@ -31,7 +31,7 @@ from headway_bus.messages import (
 from headway_bus.packing import METHOD, can_pack, pack, unpack
 from headway_bus.records import Code
 from headway_edge.bucket import Bucket
-from headway_edge.core import EdgeCore
+from headway_edge.core import FULL, EdgeCore
 from headway_edge.counter import PLACE_VARIABLE, PLUGINS_VARIABLE
 from headway_edge.delivery import LinkSettings
 from headway_edge.lease import Heard, since_restart
@@ -245,8 +245,16 @@ class EdgeService(RuntimeService):
         if was_failing:
             log.info("the spool takes writes again")
         if self.core.is_full:
-            self.core.on_room()
+            super()._carry_out(self.core.on_room(monotonic()))
         return True
+
+    def _write_lazily(self) -> bool:
+        """Write what nobody waits for. That may be the first to find the disk full, and the controller wants to know."""
+        if self._commit():
+            return True
+        super()._carry_out(self.core.on_full(monotonic()))
+        self._request_flush()
+        return False
 
     def _tick(self) -> None:
         now = monotonic()
@@ -254,7 +262,7 @@ class EdgeService(RuntimeService):
             self._request_flush()
         if now >= self._next_lazy:
             self._next_lazy = now + LAZY_SECONDS
-            self._commit()
+            self._write_lazily()
         if now >= self._next_tidy:
             self._next_tidy = now + TIDY_SECONDS
             self._tidy(now)
@@ -268,7 +276,7 @@ class EdgeService(RuntimeService):
             here = _here()
             heard = Heard(here.boot, here.since_boot - (now - since), here.wall - (now - since))
             self._spool.note(HEARD, msgspec.msgpack.encode(heard))
-        if self._commit():
+        if self._write_lazily():
             self._spool.tidy()
         self._say_load()
 
@@ -280,7 +288,7 @@ class EdgeService(RuntimeService):
             "undelivered": float(len(reporter.entries)),
             "held": float(len(self.core.attempts)),
             "records_dropped": float(reporter.dropped_total),
-            "full": float(self.core.is_full),
+            FULL: float(self.core.is_full),
         }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 from acceptance_shell import PATIENCE, Shell, make_shell, start_up
-from flow_faces import CommandLine, Face, Library, Refusal
+from flow_faces import CommandLine, Face, Library, Refusal, end
 
 import headway
 
@@ -299,3 +301,55 @@ def test_c41_messages_both_ways(face: Face) -> None:
     with face.listening("e1") as messages:
         assert face.tell("e1", {"schwelle": 0.7}) == ["taken", {"schwelle": 0.7}]
         assert next(messages) == {"was": {"schwelle": 0.7}}
+
+
+EDGE_COLUMNS = ["EDGE", "STATE", "SINCE", "SEEN", "RUNNING", "HELD", "UNDELIVERED", "SPOOL", "VERSION", "LABELS", "WHY"]
+
+
+def test_the_edges_are_listed(library: Library, shell: Shell) -> None:
+    """Name, state, since when, last seen, what is held, the spool's size, version, labels: for people and for programs."""
+    ran = library.bus.options(runtime="e1").command("true")
+    assert ran.result(PATIENCE) == 0
+    shell.ok("drain", "e2")
+    heading, *rows = shell.ok("edges").lines
+    assert heading.split() == EDGE_COLUMNS
+    assert [row.split()[:2] for row in rows] == [["e1", "online"], ["e2", "draining"]]
+    listed = {each["runtime"]: each for each in shell.ok("edges", "--json").json}
+    first = listed["e1"]
+    assert (first["state"], first["labels"], first["version"]) == ("online", {"region": "north"}, headway.__version__)
+    assert first["since_seconds"] <= first["last_seen_seconds"] and first["load"]["spool_bytes"] > 0
+    assert (listed["e2"]["state"], first["running"], first["assigned"]) == ("draining", 0, 0)
+    shell.ok("drain", "e2", "--resume")
+    assert library.bus.options(runtime="e2").command("true").result(PATIENCE) == 0
+
+
+def test_whoever_asks_an_edge_that_is_not_there_is_told(shell: Shell) -> None:
+    asking = shell.start("edge", "run", "e9", "true")
+    assert asking.stderr is not None
+    why = "headway: no edge 'e9' is known: this waits until one of that name comes; known: e1, e2\n"
+    assert asking.stderr.readline() == why
+    end(asking)
+    (waiting,) = [each for each in shell.ok("ps", "--status", "queued", "--json").json if each["target"] == "true"]
+    shell.ok("cancel", waiting["id"])
+
+
+def test_bundles_that_lie_or_lead_out_never_reach_the_bus(folder: Path, shell: Shell) -> None:
+    count = len(shell.ok("ps", "--json").json)
+    evil = folder / "evil.zip"
+    with zipfile.ZipFile(evil, "w") as packed:
+        packed.writestr("main.py", "print(1)")
+        packed.writestr("../outside.txt", "x")
+    manifest = folder / "bundle.json"
+    for source, content, why in [
+        (evil, None, "'../outside.txt' does not stay within the bundle"),
+        (folder, {"files": {"train.py": {"size": 5}}}, "has the size 5"),
+        (folder, {"files": {"train.py": {"hash": "00" * 32}}}, "has the hash 00"),
+        (folder, {"files": {"../x": {}}}, "without '..'"),
+    ]:
+        if content is not None:
+            evil.unlink(missing_ok=True)
+            manifest.write_text(json.dumps(content))
+        done = shell("bundle", source, "--entry", "train.py")
+        assert (done.status, done.out) == (1, "") and why in done.err and "Traceback" not in done.err
+    assert not (folder.parent / "outside.txt").exists()
+    assert len(shell.ok("ps", "--json").json) == count

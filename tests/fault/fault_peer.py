@@ -27,7 +27,7 @@ class Peer:
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.set(zmq.LINGER, 0)
         self._socket.connect(url)
-        self._decoder = codec.for_runtime() if role == "runtime" else codec.for_client()
+        self._decoder = codec.for_runtime() if role in ("runtime", "edge") else codec.for_client()
         self.heard: list[Message] = []
 
     def __enter__(self) -> Peer:
@@ -47,7 +47,7 @@ class Peer:
 
     def register(self, held: list[Held], slots: float = 0.0, assigned: int = 0) -> None:
         """As a runtime that holds these. Without slots it is given nothing. ``assigned``: the last batch that it took in."""
-        self.say(Register(RuntimeInfo(self.name, slots=slots), self.instance, held, assigned))
+        self.say(Register(RuntimeInfo(self.name, slots=slots, edge=self.role == "edge"), self.instance, held, assigned))
 
     def wait_for(self, *kinds: type[Message]) -> Message:
         """The next message of one of these kinds; those before it are kept in ``heard``."""

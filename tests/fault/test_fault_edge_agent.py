@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from edge_plant import EdgePlant
 from fault_plant import lines_of, until
+from small_disk import fill, small_disk
 
 
 @pytest.mark.parametrize("end", ["killed", "told twice to leave"])
@@ -24,6 +25,7 @@ def test_a_resumable_task_begins_again_in_its_own_folder_and_another_is_lost(
         f"echo other >> {ran}; until [ -e {gate} ]; do sleep 0.05; done"
     )
     until("both have begun", lambda: len(lines_of(ran)) == 2)
+    until("it has left something", lambda: list((edge_plant.spool_of("shop-1") / "own").glob("*/step")))
     agent = edge_plant.agents["shop-1"]
     if end == "killed":
         agent.kill()
@@ -92,3 +94,47 @@ def test_what_is_said_when_something_is_wrong_with_an_agent(edge_plant: EdgePlan
     (edge_plant.spool_of("clone") / "spool.db").write_bytes(b"damaged" * 1000)
     damaged = edge_plant.run("clone-3", "headway_edge", *clone, "--name", "shop-3")
     assert damaged.wait() == 1 and "set aside as spool.db.damaged-1" in damaged.written()
+
+
+def test_an_agent_of_an_old_version_is_told_what_to_do(edge_plant: EdgePlant) -> None:
+    edge_plant.start_broker()
+    edge_plant.start_controller()
+    program = Path(__file__).with_name("old_agent.py")
+    old = edge_plant.run_file("old", program, "--bus", edge_plant.url, "--name", "shop-1")
+    assert old.wait() == 1
+    assert "speaks version 0, the broker 1: upgrade this peer (pip install -U headway)" in old.written()
+    assert "shop-1" not in edge_plant.cli("edges").stdout
+
+
+def test_a_full_disk_on_an_edge_costs_output_and_no_result(edge_plant: EdgePlant, tmp_path: Path) -> None:
+    """What runs goes on and is delivered; what has not begun is given back; nothing new comes; others have nothing of it."""
+    spool = edge_plant.spool_of("shop-1")
+    with small_disk(spool):
+        try:
+            edge_plant.start_edges("shop-1", "shop-2", slots=1)
+            _fill_and_empty(edge_plant, spool / "filler", tmp_path / "ran", tmp_path / "gate")
+        finally:
+            edge_plant.agents["shop-1"].kill()
+
+
+def _fill_and_empty(plant: EdgePlant, filler: Path, ran: Path, gate: Path) -> None:
+    bus = plant.client()
+    here = bus.options(runtime="shop-1", offline=60.0)
+    line = f"echo {{who}} >> {ran}; until [ -e {gate} ]; do sleep 0.05; done; echo {{who}} is over"
+    running, waiting = here.command(line, {"who": "first"}), here.command(line, {"who": "second"})
+    until("the first has begun", lambda: lines_of(ran) == ["first"])
+    until("the second is there", lambda: plant.left_in_spool("shop-1")[0] == 2)
+    fill(filler)
+    noisy = bus.options(runtime="shop-1").submit("edge_tasks:sized", str(ran), 3, 10)
+    until("it is told", lambda: "its disk is full" in plant.cli("edges").stdout)
+    other = bus.command("true")
+    assert other.result(30) == 0 and other.info().runtime == "shop-2"
+    gate.touch()
+    assert running.result(30) == 0
+    assert lines_of(ran) == ["first"] and waiting.info().status == noisy.info().status == "queued"
+    filler.unlink()
+    assert waiting.result(30) == 0
+    assert noisy.result(30)[0] == 3
+    plant.until_delivered("shop-1")
+    assert "its disk is full" not in plant.cli("edges").stdout
+    assert sorted(line.split()[0] for line in lines_of(ran)) == ["3", "first", "second"], "each once"

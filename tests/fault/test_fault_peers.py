@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from fault_peer import Peer
 from fault_plant import Plant, lines_of, until
 
@@ -40,7 +41,8 @@ def test_old_protocol_version_is_refused_for_good(plant: Plant) -> None:
         assert bus.counters()["broker"]["rejected.version"] == 1
 
 
-def test_runtime_claims_attempts_it_never_had(make_plant: Callable[..., Plant], tmp_path: Path) -> None:
+@pytest.mark.parametrize("role", ["runtime", "edge"])
+def test_runtime_claims_attempts_it_never_had(make_plant: Callable[..., Plant], tmp_path: Path, role: str) -> None:
     """Attempts of unknown tasks, of a task that another runs, numbers nobody gave out: stopped or forgotten, counted."""
     plant = make_plant(heartbeat=1.0)
     plant.start("one")
@@ -50,7 +52,7 @@ def test_runtime_claims_attempts_it_never_had(make_plant: Callable[..., Plant], 
     until("it has begun", lambda: len(lines_of(ran)) == 1)
     task_id = task.info().task
     stranger = new_task_id()
-    with Peer(plant.url, "runtime", "liar") as peer:
+    with Peer(plant.url, role, "liar") as peer:
         assert isinstance(peer.hello(), Welcome)
         claims = [Held(stranger, 1, "running"), Held(task_id, 1, "running"), Held(task_id, 7, "running")]
         peer.register([*claims, Held(task_id, 99, "ended")])

@@ -101,8 +101,8 @@ def run(bus: Client, name: str, line: str, offline: float, as_json: bool) -> int
 
     An edge that is cut off runs it when it is back. Ctrl-C stops the waiting and not the command.
     """
-    say_if_away(bus, name)
     task = bus.options(runtime=name, offline=offline).command(line)
+    say_if_away(bus, name)
     return finish(task, wait=True, follow=False, as_json=as_json, is_process=True)
 
 
@@ -138,8 +138,8 @@ def pull(bus: Client, name: str, path: str, output: str | None, offline: float) 
 
     PATH is in the edge's folder, or absolute. The file travels in parts, goes on after a cut, and is never held in memory.
     """
-    say_if_away(bus, name)
     task = bus.options(runtime=name, offline=offline).model("edge", "pull", path)
+    say_if_away(bus, name)
     if output == "-":
         with tempfile.TemporaryDirectory(prefix="headway-pull-") as folder:
             (target,) = task.save(Path(folder) / "file")
@@ -162,8 +162,8 @@ def tell(bus: Client, name: str, value: str, offline: float, as_json: bool) -> i
 
     A VALUE that is JSON is passed as that value, any other as text.
     """
-    say_if_away(bus, name)
     task = bus.tell(name, json_or_text(value), offline=offline)
+    say_if_away(bus, name)
     return finish(task, wait=True, follow=False, as_json=as_json)
 
 

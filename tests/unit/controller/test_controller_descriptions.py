@@ -193,3 +193,16 @@ def test_what_is_remembered_of_ended_ones_is_bounded() -> None:
         bench.end(number)
         describe(bench, number, "over")
     assert len(bench.controller.descriptions._recent) == REMEMBERED
+
+
+def test_nothing_is_told_as_before_the_submission_though_the_clock_was_set_back() -> None:
+    bench = assigned()
+    bench.controller.life.wall_offset -= 3600.0
+    bench.start(1)
+    running = info(bench, 1)
+    assert running.submitted == running.started == running.modified
+    bench.end(1, seconds=2.0)
+    bench.take_ends()
+    over = info(bench, 1)
+    assert over.submitted == over.started == over.ended == over.modified and over.ran == 2.0
+    assert all(step.at == over.submitted for step in over.story)

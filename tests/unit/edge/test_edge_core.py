@@ -217,11 +217,15 @@ def test_a_full_disk_gives_back_what_is_not_begun_and_takes_nothing_in() -> None
     agent = Agent()
     agent.connect()
     agent.assign(1, 2)
+    agent.took_place(to_do.Tell)
     agent.do(agent.core.on_full(agent.now))
+    first, *others = [each.message for each in agent.took_place(to_do.Tell) if isinstance(each, to_do.Tell)]
+    assert isinstance(first, m.Heartbeat) and first.load["full"] == 1.0, "or the controller would give it back to us"
+    assert first.held == 2 and others == []
     agent.assign(3)
     assert set(agent.core.attempts) == {(task_id(1), 1)}
     agent.finish(1)
-    agent.core.on_room()
+    agent.do(agent.core.on_room(agent.now))
     agent.begun()
     agent._batch -= 1
     agent.assign(3)
