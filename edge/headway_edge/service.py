@@ -111,6 +111,7 @@ class EdgeService(RuntimeService):
             self.setup.edge.part,
             TRANSFER_RETRY,
             self._in_thread,
+            self._make_room,
         )
 
     def _make_core(self) -> Core:

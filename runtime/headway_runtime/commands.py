@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import signal
 import sys
@@ -153,6 +154,9 @@ class Command:
         self._seconds = 0.0
         self._status = 0
         self._is_paused = False
+        self.collecting_since = math.inf
+        """Unix time from which on its outputs are brought into the folder of large values, and nobody knows of them."""
+
         self._is_stopped = False
         """It is to end before it has begun: while its files are placed."""
 
@@ -371,6 +375,7 @@ class Command:
         outcome = self._outcome()
         if outcome.end is AttemptEnd.SUCCEEDED and self.spec.options.outputs:
             # In a thread: they may be gigabytes, and the runtime must go on beating.
+            self.collecting_since = time()
             take = self._ran_in == self._path and not self.spec.options.resumable
             collecting = self._loop.run_in_executor(
                 None,

@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 
 from headway_bus import copying
 from headway_bus.contents import Content
-from headway_bus.copying import HASH_BYTES, check_room, never, settle
+from headway_bus.copying import HASH_BYTES, ROOM_BYTES, check_room, never, settle
 from headway_bus.errors import BusError
 from headway_bus.ids import AttemptKey
 from headway_bus.records import Blob
@@ -205,16 +205,26 @@ class WorkFolder:
             settle(self.blob_path(blob))
         return blob
 
-    def trim(self, most: int, in_use: set[bytes], before: float = math.inf) -> None:
-        """Remove large values, those not touched for longest first, until they occupy ``most`` bytes.
+    def free_up(self, size: int, in_use: set[bytes], before: float) -> None:
+        """Remove as much of what :meth:`trim` may remove as a value of this size needs, if the disk has not room for it."""
+        if size >= ROOM_BYTES and (lacking := size + ROOM_BYTES - shutil.disk_usage(self.blobs).free) > 0:
+            self.trim(sum(size for _, size, _ in self._found()) - lacking, in_use, before)
 
-        ``before``: Unix time from which on they were touched of late, and stay: nobody may have been told of them yet.
-        """
+    def _found(self) -> list[tuple[float, int, str]]:
+        """When each value was touched last, its bytes, and its file's name."""
         found = []
         with suppress(OSError):
             for entry in os.scandir(self.blobs):
                 status = entry.stat()
                 found.append((status.st_mtime, status.st_size, entry.name))
+        return found
+
+    def trim(self, most: int, in_use: set[bytes], before: float = math.inf) -> None:
+        """Remove large values, those not touched for longest first, until they occupy ``most`` bytes.
+
+        ``before``: Unix time from which on they were touched of late, and stay: nobody may have been told of them yet.
+        """
+        found = self._found()
         occupied = sum(size for _, size, _ in found)
         needed = {each.hex() for each in in_use}
         for touched, size, name in sorted(found):

@@ -45,8 +45,8 @@ CHILD_BYTES = 64 * 1024 * 1024
 TRANSFERRING = frozenset({"blob_put", "blob_get", "packed"})
 """Messages by which large values travel, or may."""
 
-UNTOLD_SECONDS = 600.0
-"""For which a large value is kept that nothing refers to: the attempt that left it may still be gathering the others."""
+UNTOLD_SECONDS = 60.0
+"""For which a large value is kept that nothing refers to: the child that has written it is about to say so."""
 
 TRIM_SECONDS = 60.0
 MOST_DESCRIPTORS = 65_536
@@ -130,7 +130,15 @@ class RuntimeService:
 
     def _make_transfers(self) -> Transfers:
         part = self.setup.bus.blob_part
-        return Transfers(self._folder, self._send, self._on_fetched, self._on_uploaded, part, in_thread=self._in_thread)
+        return Transfers(
+            self._folder,
+            self._send,
+            self._on_fetched,
+            self._on_uploaded,
+            part,
+            in_thread=self._in_thread,
+            make_room=self._make_room,
+        )
 
     def _in_thread(self, work: Callable[[], Any], then: Callable[[BaseException | None], None]) -> None:
         """Do what takes seconds beside the loop, then tell."""
@@ -427,7 +435,14 @@ class RuntimeService:
             self._watch_memory(now)
         if now >= self._next_trim:
             self._next_trim = now + TRIM_SECONDS
-            self._folder.trim(self.setup.bounds.blob_bytes, self.core.blobs_in_use(), time() - UNTOLD_SECONDS)
+            self._folder.trim(self.setup.bounds.blob_bytes, self.core.blobs_in_use(), self._untold_since())
+
+    def _untold_since(self) -> float:
+        """Unix time from which on large values may have been left by attempts whose end is not known yet."""
+        return min([time(), *(each.collecting_since for each in self._commands.values())]) - UNTOLD_SECONDS
+
+    def _make_room(self, size: int) -> None:
+        self._folder.free_up(size, self.core.blobs_in_use(), self._untold_since())
 
     def _tick(self) -> None:
         self._timer = None

@@ -85,6 +85,7 @@ class Transfers:
     :param part_bytes: the size of a part.
     :param retry_seconds: without an answer, after which a value is asked for, or offered, again.
     :param in_thread: where what takes seconds is done; left out: at once.
+    :param make_room: called with the size of what is about to be fetched; left out: nothing goes for it.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Transfers:
         part_bytes: int,
         retry_seconds: float = RETRY_SECONDS,
         in_thread: InThread | None = None,
+        make_room: Callable[[int], None] | None = None,
     ) -> None:
         self._folder = folder
         self._send = send
@@ -104,6 +106,7 @@ class Transfers:
         self._part = part_bytes
         self._retry = retry_seconds
         self._in_thread = in_thread or _at_once
+        self._make_room = make_room or _make_none
         self._now = 0.0
         self._request = 0
         self._requests: dict[int, bytes] = {}
@@ -214,6 +217,7 @@ class Transfers:
         """Open its file, and read what an earlier process had of it."""
         download.moved = self._now
         try:
+            self._make_room(download.blob.size)
             partial = download.partial = PartialBlob(self._folder, download.blob)
         except (OSError, ValueError) as error:
             self._end_download(download, self._cannot_be_stored(error))
@@ -428,6 +432,9 @@ class Transfers:
 def _first(values: dict[bytes, Any]) -> Iterable[Any]:
     """Those whose turn has come."""
     return [each for each, _ in zip(values.values(), range(MOST_OPEN), strict=False)]
+
+
+def _make_none(_: int) -> None: ...
 
 
 def _at_once(work: Callable[[], Any], then: Callable[[BaseException | None], None]) -> None:

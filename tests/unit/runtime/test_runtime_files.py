@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -143,3 +144,15 @@ def test_what_is_being_written_is_not_trimmed_and_what_dead_processes_left_is(fo
         (folder.blobs / name).write_bytes(bytes(100))
     folder.trim(0, set())
     assert sorted(path.name for path in folder.blobs.iterdir()) == sorted(living)
+
+
+def test_room_for_a_large_value_is_made_of_what_nobody_needs(
+    folder: WorkFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oldest, needed, older, fresh = (store(folder, bytes([age]) * 100, age) for age in (40, 30, 20, 0))
+    free = copying.ROOM_BYTES * 2 - 150
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1 << 40, 1 << 40, free))  # type: ignore[attr-defined]
+    folder.free_up(1000, {needed.hash}, 1e9 - 10)
+    assert folder.blob_path(oldest).exists(), "for a small one nothing has to go"
+    folder.free_up(copying.ROOM_BYTES, {needed.hash}, 1e9 - 10)
+    assert [folder.blob_path(blob).exists() for blob in (oldest, needed, older, fresh)] == [False, True, False, True]
