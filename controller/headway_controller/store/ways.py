@@ -27,11 +27,13 @@ _UNCACHED = 0x80
 
 _NOT_SUPPORTED = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENOTTY)
 
+NEVER = float("inf")
+
 Buffer = bytes | memoryview
 
 
 class Way(NamedTuple):
-    """``patience``: seconds for ``LOOK_BYTES``, beyond which the next way is taken."""
+    """``patience``: seconds that ``LOOK_BYTES`` may wait for the disk; beyond them the next way is taken."""
 
     is_direct: bool
     flags: int
@@ -45,7 +47,7 @@ def possible_ways() -> list[Way]:
         found.append(Way(True, 0, 0.1))
     if hasattr(os, "pwritev"):
         found.append(Way(False, _UNCACHED, 0.32))
-    return [*found, Way(False, 0, float("inf"))]
+    return [*found, Way(False, 0, NEVER)]
 
 
 class FileWriter:
@@ -69,7 +71,7 @@ class FileWriter:
         """Write all of it to ``at``, a multiple of ``PAGE_BYTES``; where the next may begin. Raises OSError."""
         while True:
             way = self.way
-            began = monotonic()
+            began = _not_waited_for_processor() if way.patience < NEVER else 0.0
             try:
                 end = (
                     self._write_direct(descriptor, buffers, at)
@@ -81,7 +83,8 @@ class FileWriter:
                     raise
                 del self._ways[self._chosen]
                 continue
-            self._judge(way, end - at, monotonic() - began)
+            seconds = _not_waited_for_processor() - began if way.patience < NEVER else 0.0
+            self._judge(way, end - at, seconds)
             return end
 
     def _judge(self, way: Way, count: int, seconds: float) -> None:
@@ -127,6 +130,19 @@ class FileWriter:
             # Half of a page, on a disk that is nearly full, would leave the rest where it may not begin.
             written += os.pwrite(descriptor, self._view[written:size], at + written) // PAGE_BYTES * PAGE_BYTES
         return at + size
+
+
+def _not_waited_for_processor() -> float:
+    """Seconds on a clock of this thread that stands still while it could run and another one has the processor: what is slow
+    on a busy machine is not the disk."""
+    try:
+        descriptor = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return monotonic()
+    try:
+        return monotonic() - int(os.read(descriptor, 100).split()[1]) / 1e9
+    finally:
+        os.close(descriptor)
 
 
 def _set_direct(descriptor: int, direct: bool) -> None:

@@ -17,7 +17,7 @@ from headway_controller.store.apply import FILE_BYTES
 from headway_controller.store.segments import Segments
 from headway_controller.store.ways import FileWriter, Way
 
-USUAL = Way(False, 0, float("inf"))
+USUAL = Way(False, 0, ways.NEVER)
 FUTURE = 2**40
 
 
