@@ -19,7 +19,7 @@ from headway_bus.ids import TaskId
 from headway_bus.keys import Prepare
 from headway_bus.link import BROKER, BusLink, Link, Received
 from headway_bus.logs import get_logger
-from headway_bus.messages import Changed, Denied, Message, Packed, Rejected, Submit, Welcome
+from headway_bus.messages import Changed, Denied, Heartbeat, Message, Packed, Rejected, Submit, Welcome
 from headway_bus.namespaces import Scope, may_see, read_source
 from headway_bus.packing import can_pack
 from headway_bus.records import Blob, Code, Status
@@ -285,7 +285,7 @@ class ControllerService:
                     self._perform(
                         Send(name, Denied(request, Code.INVALID, f"the controller failed at this: {error!r}"))
                     )
-        self._finish()
+        self._finish(all(type(message) is Heartbeat for _, message, _ in messages))
 
     def _look_up(self, name: str, message: Submit) -> None:
         """Tell the core of what the submission names and only the store knows."""
@@ -298,23 +298,29 @@ class ControllerService:
 
     # ------------------------------------------------------------------------------------------- effects
 
-    def _finish(self) -> None:
+    def _finish(self, is_quiet: bool = False) -> None:
+        if is_quiet and (effects := self.core.finish_quietly()) is not None:
+            self._carry_out(effects)
+            return
         now = self.now()
         if not self._closed and (changes := self._keeper.roster()):
             self.store.write(changes)
-        for effect in self.core.finish(now):
-            try:
-                self._perform(effect)
-            except Exception:
-                # A defect of ours, met by one effect: the others, the write above all, must not be lost for it.
-                self.core.state.counters["effects.failed"] += 1
-                log.exception("an effect could not be carried out", effect=type(effect).__name__)
+        self._carry_out(self.core.finish(now))
         if self._receipts:
             self._on_stored()  # stored already; what it allows to be said is said in the same wake-up
         else:
             self._set_wake(now)
         if self._impatience is None and self.core.patience.until is not None:
             self._impatience = self._loop.call_later(self.core.patience.until - now, self._on_impatience)
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            try:
+                self._perform(effect)
+            except Exception:
+                # A defect of ours, met by one effect: the others, the write above all, must not be lost for it.
+                self.core.state.counters["effects.failed"] += 1
+                log.exception("an effect could not be carried out", effect=type(effect).__name__)
 
     def _on_impatience(self) -> None:
         # One timer for many that did not have to wait for it: most have gone out when it comes.

@@ -10,7 +10,7 @@ import msgpack
 from headway_broker.core import Broker, Deliver
 from headway_bus.codec import encode
 from headway_bus.link import BROKER, Received
-from headway_bus.messages import Message, Register, Rejected, Submit, Welcome
+from headway_bus.messages import Heartbeat, Message, Register, Rejected, Submit, Welcome
 from headway_bus.records import ENDS, Status
 from headway_controller.core import Controller
 from headway_controller.effects import Effect, Note, ReadOutcomes, Send, Write
@@ -293,11 +293,15 @@ class ControllerPart:
                     self.world.ledger.registered(name, self.world.timeline.now)
             else:
                 raise AssertionError(f"nobody in this world asks {message}")
-        self._finish()
+        self._finish(all(isinstance(message, Heartbeat) for _, message, _ in messages))
 
     # -------------------------------------------------------------------------------------- effects
 
-    def _finish(self) -> None:
+    def _finish(self, is_quiet: bool = False) -> None:
+        if is_quiet and (effects := self.core.finish_quietly()) is not None:
+            for effect in effects:
+                self._perform(effect)
+            return
         now = self.now()
         if self._roster != self.core.fleet.roster:
             self._roster = self.core.fleet.roster
