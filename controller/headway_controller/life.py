@@ -158,14 +158,13 @@ class Life:
         """Take in an ended task once more, with a fresh count of attempts."""
         assert stored.end is not None
         options, end = self.intern(stored.options), stored.end
-        outcome = Outcome(stored.task, end.status, end.attempt)
         task = Task(
             stored.task,
             options,
             stored.payload,
             stored.client,
             stored.submitted,
-            Ended(outcome, now),
+            Ended(Outcome(stored.task, end.status, end.attempt), now),
             attempt=end.attempt,
             runtime=end.runtime,
             error=end.error,
@@ -176,8 +175,7 @@ class Life:
         self._tell(task, "revived", f"was {end.status}", now)
         self.recent.pop(task.id, None)
         self.take_in(task)
-        story = encode_story(task.story or [])
-        self.turn.store(UpdateTask(task.id, task.attempt, 0, 0, 0.0, story, True))
+        self.turn.store(UpdateTask(task.id, task.attempt, 0, 0, 0.0, encode_story(task.story or []), True))
         self.queue(task, "revive", now)
 
     def begin_waiting(self, task: Task, waiting: Waiting, now: float) -> None:
