@@ -86,6 +86,25 @@ def test_logs_and_cancel_of_the_whole_and_of_one_edge(bus: headway.Client, tmp_p
     assert result["e2"].status == "cancelled"
 
 
+def test_c39_descriptions_of_the_whole_and_of_one_edge(bus: headway.Client, plant: UnionPlant) -> None:
+    union = bus.options(edges="kind=edge").union(union_tasks.own)
+    union.result(60)
+    union.describe("all three")
+    union.describe("the second", "e2")
+
+    async def main() -> None:
+        async with headway.connect(plant.url) as other:
+            await other.describe(union.id, "all of them")
+            await (await other.union_of(union.id)).describe("the third", "e3")
+
+    asyncio.run(main())
+    told = [union.task.info(), *(union.part(edge).info() for edge in EDGES)]
+    assert [info.options.description for info in told] == ["all of them", "", "the second", "the third"]
+    assert [step.status for step in told[0].story][-2:] == ["described", "described"]
+    bus.describe(union.task, "taken together")
+    assert union.task.options.description == bus.task(union.id).options.description == "taken together"
+
+
 def test_a_selector_that_is_wrong_is_an_error_in_the_callers_line(bus: headway.Client) -> None:
     with pytest.raises(ValueError, match="character 8: expected a value"):
         bus.options(edges="region=")
@@ -106,12 +125,14 @@ def test_an_edge_that_is_cut_off_and_a_hub_that_is_killed(tmp_path: Path) -> Non
             union = bus.options(edges="kind=edge", deadline=300).union(union_tasks.own, merge=union_tasks.total)
             seen = {part.edge for part in islice(union.parts(), 2)}
             assert seen == {"e1", "e3"}
+            union.describe("said before the hub was killed")
             plant.restart_hub()
             plant.until_state("online", "e1", "e3")
             assert union.state()["edges"]["e2"][1] == "open"
             plant.start("e2", kind="edge")
             result = union.result(60)
             assert result.merged == 6.0 and result.missing == []
+            assert union.task.info().options.description == "said before the hub was killed"
             assert [result[edge].task.outcome.attempt for edge in ("e1", "e3")] == [1, 1]  # type: ignore[union-attr]
     finally:
         plant.close()
