@@ -163,6 +163,8 @@ class Fleet:
             if task is None or not self._adopt(task, name, held.attempt, held.phase, sound_seconds(held.age), now):
                 if not over:
                     stop.append(key)
+                    if task is not None and isinstance(task.state, Waiting):
+                        self.life.void.bar_waiting(task.id)
                 elif task is None or task.attempt != held.attempt:
                     forget.append(key)  # the present one's end may not be stored yet: its report is settled when it is
                 continue

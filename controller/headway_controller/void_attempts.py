@@ -40,6 +40,11 @@ class VoidAttempts:
         self._barred.add(task.id)
         return True
 
+    def bar_waiting(self, task_id: TaskId) -> None:
+        """A task that waits for others has an attempt that an earlier controller gave out: it could not store that they were over,
+        and began what came after them."""
+        self._barred.add(task_id)
+
     def is_barred(self, task_id: TaskId) -> bool:
         """Whether a void attempt of the task may still run."""
         return task_id in self._barred

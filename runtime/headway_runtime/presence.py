@@ -95,7 +95,12 @@ class Presence:
         """The controller has taken in the last register message: what it assigns from now on, it assigns knowing that.
 
         ``first``: the number of the batch that comes next; 0: it was not said, and whichever comes is taken for it.
+
+        Where no answer is out it is one more to an earlier register message that was said twice. What came behind the first
+        one has been taken in, may be over and settled, and must not be taken for new when it is repeated.
         """
+        if self._unanswered_since is None:
+            return
         self._unanswered_since = None
         self._in_order = first > 0
         if first:

@@ -78,6 +78,9 @@ class Ledger:
     _lost: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _registered: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _controllers: list[tuple[float, list[str]]] = field(default_factory=list)
+    _stored: list[tuple[float, frozenset[TaskId]]] = field(default_factory=list)
+    """Which tasks each controller found in the store."""
+
     _forgotten: set[tuple[str, TaskId, int]] = field(default_factory=set)
     _assigned: dict[tuple[TaskId, int, str], float] = field(default_factory=dict)
     _reports: dict[tuple[str, int], list[AttemptKey]] = field(default_factory=dict)
@@ -115,13 +118,14 @@ class Ledger:
         execution.end = now
 
     def _is_noted(self, earlier: Execution, execution: Execution) -> bool:
-        """Whether the runtime knows that the attempt was begun before: within one life, or by its spool. A controller that had
-        not stored the task was none to know, and its successor counts attempts from one."""
-        if earlier.life == execution.life:
-            return True
-        if execution.runtime not in self.edges or execution.task in self.resumable:
+        """Whether the runtime knows that the attempt was begun before: within one life, or by its spool. A controller that does
+        not find the task in the store counts its attempts from one, and what was settled is known to nobody by then."""
+        if earlier.life != execution.life and (
+            execution.runtime not in self.edges or execution.task in self.resumable
+        ):
             return False
-        return not any(earlier.begin <= start <= execution.begin for start, _ in self._controllers)
+        between = [stored for start, stored in self._stored if earlier.begin <= start <= execution.begin]
+        return all(execution.task in stored for stored in between)
 
     def _judge_lease(self, execution: Execution, now: float) -> None:
         """What the controller has given to others, an edge that knows the time does not begin any more (I3)."""
@@ -155,6 +159,7 @@ class Ledger:
     def controller_started(self, now: float, roster: list[str]) -> None:
         """``roster``: the runtimes that its predecessor had."""
         self._controllers.append((now, roster))
+        self._stored.append((now, frozenset(self.disk.rows)))
         self._reports.clear()
 
     def registered(self, runtime: str, now: float) -> None:

@@ -8,7 +8,7 @@ import pytest
 from controller_bench import CLIENT, RUNTIME, Bench, broken, options, task_id
 
 from headway_bus import messages as m
-from headway_bus.records import AttemptEnd, Held, Reason, Retry, Status
+from headway_bus.records import AttemptEnd, Ended, Held, Reason, Retry, Status
 from headway_controller.state import Waiting
 
 GRACE = 5.0
@@ -181,6 +181,22 @@ class TestDependencies:
         later.wait_beating(2 * GRACE)
         assert later.status(2) == Status.WAITING
         later.end(1)
+        assert later.take_assigned() == [(task_id(2), 2)]
+
+    def test_a_child_begun_before_its_parents_end_was_stored_has_stopped_before_it_begins_again(self) -> None:
+        bench = before()
+        bench.submit(2, after=[task_id(1)])
+        bench.holding = True
+        bench.tell(RUNTIME, m.Report(1, ended=[Ended(task_id(1), 1, AttemptEnd.SUCCEEDED)]))
+        assert bench.take_assigned() == [(task_id(2), 1)], "nobody was told, so it may begin"
+        later = after(bench)
+        held = [Held(task_id(1), 1, "ended"), Held(task_id(2), 1, "running", 3.0)]
+        assert later.join(slots=2, held=held).stop == [(task_id(2), 1)]
+        later.end(1)
+        later.wait_beating(1.0)
+        assert later.status(2) == Status.WAITING, "an execution of it is still being stopped"
+        later.end(2, 1, AttemptEnd.CANCELLED)
+        later.wait_beating(1.0)
         assert later.take_assigned() == [(task_id(2), 2)]
 
     def test_a_child_of_any_that_was_running_is_adopted_though_another_parent_is_not_over(self) -> None:

@@ -512,3 +512,22 @@ def test_a_batch_that_overtook_the_first_after_a_registration_is_not_taken_in() 
     for batch, number in ((42, 2), (41, 1), (42, 2)):
         core.on_message(m.Assign(batch, [m.AssignGroup(CALL, [(task_id(number), 1, NO_ARGUMENTS)])]), [], world.now)
     assert list(core.attempts) == [(task_id(1), 1), (task_id(2), 1)]
+
+
+def test_the_answer_to_a_registration_that_comes_twice_makes_nothing_new_again(world: World) -> None:
+    """The register message was said twice, and each was answered; in between what was assigned is over and settled."""
+    core = world.core
+    core.on_up(m.Welcome(1, "here", b"broker", 2.0, 2**26, b"controller"), world.now)
+    answer = m.Registered(b"controller", first=41)
+    assign = m.Assign(41, [m.AssignGroup(CALL, [(task_id(1), 1, NO_ARGUMENTS)])])
+    core.on_message(answer, [], world.now)
+    world.do(core.on_message(assign, [], world.now))
+    world.settle_down()
+    (child,) = [number for number, keys in world.children.items() if keys]
+    world.finish(child)
+    reports = [said.batch for said in world.told if isinstance(said, m.Report)]
+    core.on_message(m.Settled(reports), [], world.now)
+    for message in (answer, assign):
+        core.on_message(message, [], world.now)
+    assert not core.attempts
+    assert core.duplicates == 1
