@@ -41,8 +41,8 @@ class VoidAttempts:
         return True
 
     def bar_waiting(self, task_id: TaskId) -> None:
-        """A task that waits for others has an attempt that an earlier controller gave out: it could not store that they were over,
-        and began what came after them."""
+        """A task that waits for others has an attempt that an earlier controller gave out: it could not store that those were
+        over, and began what came after them."""
         self._barred.add(task_id)
 
     def is_barred(self, task_id: TaskId) -> bool:
