@@ -120,9 +120,7 @@ class Ledger:
     def _is_noted(self, earlier: Execution, execution: Execution) -> bool:
         """Whether the runtime knows that the attempt was begun before: within one life, or by its spool. A controller that does
         not find the task in the store counts its attempts from one, and what was settled is known to nobody by then."""
-        if earlier.life != execution.life and (
-            execution.runtime not in self.edges or execution.task in self.resumable
-        ):
+        if earlier.life != execution.life and (execution.runtime not in self.edges or execution.task in self.resumable):
             return False
         between = [stored for start, stored in self._stored if earlier.begin <= start <= execution.begin]
         return all(execution.task in stored for stored in between)
