@@ -10,6 +10,7 @@ the network namespace as well: two containers may share a folder, and have each 
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import tempfile
 from contextlib import suppress
@@ -58,9 +59,29 @@ def offer(url: str) -> tuple[str, Path] | None:
         return None
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return (f"ipc://{path}", path) if _is_private(path.parent) else None
+        if not _is_private(path.parent):
+            return None
+        for each in path.parent.iterdir():
+            if _is_dead(each):
+                each.unlink(missing_ok=True)
     except OSError:
         return None
+    return f"ipc://{path}", path
+
+
+def _is_dead(path: Path) -> bool:
+    """Whether it is a socket that a killed broker has left: nobody listens there."""
+    if not stat.S_ISSOCK(path.lstat().st_mode):
+        return False
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)  # a broker that stands still is not dead
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            pass
+    return False
 
 
 def withdraw(path: Path) -> None:

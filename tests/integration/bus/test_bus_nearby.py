@@ -105,6 +105,22 @@ def test_a_broker_takes_the_place_of_one_that_was_killed_and_is_found_again() ->
     run(main())
 
 
+def test_what_killed_brokers_have_left_is_removed_and_nothing_else() -> None:
+    async def main() -> None:
+        living = broker_at("tcp://127.0.0.1:*")
+        dead = left_behind(f"tcp://127.0.0.1:{free_port()}")
+        other = broker_at("tcp://127.0.0.1:*")
+        assert not dead.exists()
+        assert nearby.find(living.url) and nearby.find(other.url)
+        link, _ = link_to(living.url)
+        assert await link.until_up(10.0)
+        assert link.is_near
+        for each in (link, living, other):
+            await each.close()
+
+    run(main())
+
+
 def test_a_folder_that_others_may_enter_is_not_trusted(tmp_path: Path) -> None:
     async def main() -> None:
         folder = tmp_path / "headway"
