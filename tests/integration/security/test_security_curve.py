@@ -6,6 +6,7 @@ import socket as sockets
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -286,24 +287,31 @@ def test_nothing_on_the_wire_can_be_read(bus: Bus) -> None:
     seen: list[bytes] = []
 
     def pump(source: sockets.socket, target: sockets.socket) -> None:
-        while data := source.recv(65536):
-            seen.append(data)
-            target.sendall(data)
-        target.close()
+        # Not closed here: the other direction still reads from it.
+        with suppress(OSError):
+            while data := source.recv(65536):
+                seen.append(data)
+                target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(sockets.SHUT_WR)
 
     def relay() -> None:
         near, _ = listening.accept()
-        far = sockets.create_connection(("127.0.0.1", port))
-        threading.Thread(target=pump, args=(far, near), daemon=True).start()
-        pump(near, far)
+        with near, sockets.create_connection(("127.0.0.1", port)) as far:
+            back = threading.Thread(target=pump, args=(far, near), daemon=True)
+            back.start()
+            pump(near, far)
+            back.join()
 
-    threading.Thread(target=relay, daemon=True).start()
+    relaying = threading.Thread(target=relay, daemon=True)
+    relaying.start()
     word = b"a-word-that-nobody-reads"
     with Peer(f"tcp://127.0.0.1:{listening.getsockname()[1]}", prepare=prepare_with(key)) as peer:
         peer.hello("client")
         peer.say(CONTROLLER, m.AskTask(1, word.decode()), word)
         peer.next(m.Undeliverable)
     listening.close()
+    relaying.join(30.0)
     everything = b"".join(seen)
     assert len(everything) > 500 and b"CURVE" in everything
     assert word not in everything and b"hello" not in everything and b"undeliverable" not in everything
