@@ -12,6 +12,9 @@ from typing import BinaryIO
 
 HASH_BYTES = 32
 READ_BYTES = 1024 * 1024
+MOST_NAME_BYTES = 255
+"""Of a file's name, on the file systems that there are."""
+
 RANGE_BYTES = 64 * 1024 * 1024
 """Bytes that the kernel is asked to copy at once: little enough that whoever wants to stop it need not wait long."""
 
@@ -30,10 +33,21 @@ def never() -> bool:
     return False
 
 
-def stays_within(name: str) -> bool:
-    """Whether a relative name stays within the folder that it is put into, on any system."""
+def stays_within(name: str, *, everywhere: bool = True) -> bool:
+    """Whether a relative name stays within the folder that it is put into: on any system, or on this one."""
     pure = PurePosixPath(name)
-    return bool(pure.name) and not (pure.is_absolute() or ".." in pure.parts or any(bad in name for bad in "\\\0:"))
+    # Where they divide no names, "12:30.log" is a name as good as any.
+    bad = "\\\0:" if everywhere or os.name == "nt" else "\0"
+    return bool(pure.name) and not (pure.is_absolute() or ".." in pure.parts or any(each in name for each in bad))
+
+
+def partial_of(target: Path, mark: str = "") -> Path:
+    """Where a file grows until it is whole: hidden, beside its place, and under a name that is not too long either."""
+    name = f".{target.name}{mark}.part"
+    if len(os.fsencode(name)) > MOST_NAME_BYTES:
+        short = hashlib.blake2b(os.fsencode(target.name), digest_size=16).hexdigest()
+        name = f".{short}{mark}.part"
+    return target.with_name(name)
 
 
 def check_room(folder: Path, size: int) -> None:
@@ -112,7 +126,7 @@ def settle(path: Path) -> None:
 def copy_whole(source: Path, target: Path) -> None:
     """Copy a file with fsync, whole or not at all, in the place of an earlier one. The folder is made. Raises OSError."""
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    partial = partial_of(target, f".{os.getpid()}")
     try:
         copy(source, partial)
         settle(partial)
@@ -125,7 +139,7 @@ def copy_whole(source: Path, target: Path) -> None:
 def write_whole(target: Path, content: bytes) -> None:
     """Write a file, with fsync, whole or not at all, in the place of an earlier one. Its folder is made. Raises OSError."""
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    partial = partial_of(target, f".{os.getpid()}")
     try:
         with partial.open("wb") as file:
             file.write(content)

@@ -6,18 +6,21 @@ They are named by the hash of their bytes: what the bus has already is not sent 
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
+import stat
 from collections import deque
 from contextlib import suppress
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headway_bus import copying, messages
 from headway_bus.contents import Content, is_of
 from headway_bus.copying import HASH_BYTES
-from headway_bus.errors import BundleError, BusError, TooLarge
+from headway_bus.errors import BundleError, BusError, Refused, TooLarge
 from headway_bus.records import Blob
 
 if TYPE_CHECKING:
@@ -52,7 +55,10 @@ class FileSource:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._stamp = _stamp(path.stat())
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device may never end
+                raise BundleError(f"{path} is no regular file (a folder, a pipe, a device); only such are sent")
+            self._stamp = _stamp(status)
             self.blob = Blob(*copying.hash_of(path))
         except OSError as error:
             raise BundleError(f"{path} cannot be read: {error.strerror or error}") from None
@@ -111,6 +117,16 @@ async def store_content(connection: Connection, content: bytes | Path) -> Blob:
 async def _store(connection: Connection, blob: Blob, data: bytes | FileSource) -> Blob:
     # The first part goes alone: its answer says how much of the blob is there already, all of it perhaps.
     offset = await (await _begin_put(connection, blob, data, 0))
+    try:
+        return await _store_rest(connection, blob, data, offset)
+    except Refused:
+        if offset <= connection.limits.blob_part:
+            raise
+    # What was there of it had suffered, and was thrown away: from the beginning, once.
+    return await _store_rest(connection, blob, data, await (await _begin_put(connection, blob, data, 0)))
+
+
+async def _store_rest(connection: Connection, blob: Blob, data: bytes | FileSource, offset: int) -> Blob:
     stuck = 0
     while offset < blob.size:
         before, offset = offset, await _put_window(connection, blob, data, offset)
@@ -183,13 +199,33 @@ class Arriving:
         # By the hash: what has come before a cut can be no part of anything else.
         self._path = target.with_name(f".{blob.hash.hex()[:32]}.part")
         self._content = Content(blob)
-        present = self._path.stat().st_size if self._path.exists() else 0
-        copying.check_room(target.parent, blob.size - present)
-        self._file = self._path.open("ab", buffering=0)
+        self._is_own = False
+        """Somebody else fetches the same at this moment, and the usual place is taken: this one's goes with it."""
+
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "there is a folder of that name; nothing was fetched", str(target))
+        copying.check_room(target.parent, blob.size - (self._path.stat().st_size if self._path.exists() else 0))
+        self._file = self._claim()
+        present = os.fstat(self._file.fileno()).st_size
         if present > blob.size:
             self._file.truncate(0)
         elif present:
             self._take_in_earlier()
+
+    def _claim(self) -> FileIO:
+        """Open what has come of it, for this one alone: two that append to one file would spoil it for both."""
+        while True:
+            file = self._path.open("ab", buffering=0)
+            if self._is_own:
+                return file
+            if not _lock(file):
+                self._is_own = True
+                self._path = self._path.with_name(f"{self._path.stem}.{os.urandom(8).hex()}.part")
+            else:
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(file.fileno()), self._path.stat()):
+                        return file
+            file.close()  # another had it, or has just put it into its place
 
     def _take_in_earlier(self) -> None:
         with self._path.open("rb", buffering=0) as file:
@@ -219,6 +255,22 @@ class Arriving:
 
     def close(self) -> None:
         self._file.close()
+        if self._is_own:
+            self._path.unlink(missing_ok=True)
+
+
+def _lock(file: FileIO) -> bool:
+    """Take an open file for oneself; False: somebody has it, or this system cannot tell."""
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # Where a file system knows no locks, resuming is worth more than what two at once would need them for.
+        return error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+    return True
 
 
 async def _part(connection: Connection, blob: Blob, offset: int, length: int) -> bytearray:

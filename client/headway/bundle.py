@@ -156,7 +156,13 @@ def _file(name: str, path: Path) -> BundleFile:
 def check_path(name: str) -> None:
     """Raises BundleError for a path that does not stay in the bundle."""
     if not stays_within(name):
-        raise BundleError(f"the path {name!r} does not stay within the bundle; expected a relative path without '..'")
+        raise BundleError(
+            f"the path {name!r} does not stay within the bundle; expected a relative path without '..', ':' and '\\'"
+        )
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise BundleError(f"the name {name!r} is not UTF-8; give the file another") from None
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

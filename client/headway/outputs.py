@@ -6,6 +6,7 @@ memory as far as they fit into one value, or a part at a time into a file.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,11 @@ def outputs_of(value: Any, files: Sequence[File]) -> dict[str, Output]:
         return {"": Output("", len(value), value)}
     inside = value.get("outputs") if isinstance(value, dict) else None
     named = inside.items() if isinstance(inside, dict) else ()
-    found = {path: Output(path, len(data), data) for path, data in named if isinstance(data, bytes)}
+    found = {
+        path: Output(path, len(data), data)
+        for path, data in named
+        if isinstance(path, str) and path and isinstance(data, bytes)  # a call may return what looks like it
+    }
     found.update((file.path, Output(file.path, file.content.size, file.content)) for file in files)
     return dict(sorted(found.items()))
 
@@ -63,20 +68,27 @@ async def with_files(connection: Connection, value: Any, files: Sequence[File]) 
 async def save(connection: Connection, outputs: dict[str, Output], target: Path) -> list[Path]:
     """Write them below the folder ``target``; the one without a path is written to ``target`` itself.
 
-    Each file is there whole or not at all. Raises PayloadError for a path that leads out, OSError.
+    Each file is there whole or not at all. Raises PayloadError for a path that leads out, before any is written; OSError.
     """
     if not outputs:
         raise PayloadError("the task left no files: a script's are kept if it is submitted with outputs=[PATTERN]")
-    written = []
-    for path, output in outputs.items():
-        place = target
-        if path:
-            if not copying.stays_within(path):
-                raise PayloadError(f"the path {path!r} does not stay within the folder; nothing was written for it")
-            place = target / path
+    places = {path: await asyncio.to_thread(_place_of, target, path) for path in outputs}
+    for path, place in places.items():
+        output = outputs[path]
         if isinstance(output.content, Blob):
             await fetch_file(connection, output.content, place)
         else:
             write_whole(place, output.content)
-        written.append(place)
-    return written
+    return list(places.values())
+
+
+def _place_of(target: Path, path: str) -> Path:
+    """Where it is written. Raises PayloadError where that is not below the target, be it by a link that was there before."""
+    if not path:
+        return target
+    if not copying.stays_within(path, everywhere=False):
+        raise PayloadError(f"the path {path!r} does not stay within the folder {target}; nothing was written")
+    place = target / path
+    if not place.parent.resolve().is_relative_to(target.resolve()):
+        raise PayloadError(f"{place.parent} leads out of the folder {target} by a link; nothing was written")
+    return place

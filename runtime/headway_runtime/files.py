@@ -245,7 +245,7 @@ class WorkFolder:
             return target  # what the attempt has made of it before a restart
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Under its name it is whole: an attempt that is resumed takes what it finds there for its own.
-        partial = target.with_name(f".{target.name}.part")
+        partial = copying.partial_of(target)
         copying.copy(self.blob_path(blob), partial, is_stopped)
         if is_own:
             settle(partial)
@@ -285,7 +285,8 @@ class PartialBlob:
         # Whole and never renamed, or longer than it can be: from the beginning.
         self.has_earlier = 0 < present < blob.size
         check_room(folder.blobs, blob.size - (present if self.has_earlier else 0))
-        self._file = self._path.open("ab" if self.has_earlier else "wb")
+        # Unbuffered: what was held back for a full disk would be tried again when the file is closed to be removed.
+        self._file = self._path.open("ab" if self.has_earlier else "wb", buffering=0)
 
     def read_earlier(self) -> None:
         """Take in what an earlier process had of it. Reads all of that: for a thread."""
@@ -297,7 +298,7 @@ class PartialBlob:
 
     def add(self, part: bytes | memoryview) -> bool:
         """The next part. Returns whether the value is complete; raises ValueError if it is not what was asked for."""
-        self._file.write(part)
+        copying.write_all(self._file, part)
         self._content.add(part)
         self.offset += len(part)
         if self.offset < self.blob.size:

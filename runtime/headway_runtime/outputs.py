@@ -52,6 +52,9 @@ def collect(
     Raises ValueError, OSError.
     """
     found = _find(Path(folder), patterns)
+    for name in found:
+        if not _is_utf8(name):
+            raise ValueError(f"the output {name!r} has a name that is not UTF-8; give the file another")
     sizes = {name: os.stat(path).st_size for name, path in found.items()}  # noqa: PTH116
     for name, size in sizes.items():
         if size > most:
@@ -84,6 +87,14 @@ def _find(folder: Path, patterns: Sequence[str]) -> dict[str, Path]:
     if len(found) > MOST_FILES:
         raise ValueError(f"outputs: {len(found)} files match; at most {MOST_FILES} are kept. Pack them into one")
     return found
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _write(found: dict[str, Path], sizes: dict[str, int], work: WorkFolder) -> Blob:

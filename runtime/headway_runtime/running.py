@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import importlib
 import mmap
@@ -124,6 +125,8 @@ class Runner:
         folder = WorkFolder(Path(self._settings.blobs).parent, keep=self._settings.durable)
         limit = self._settings.file_limit
         try:
+            if not path.is_file():  # a pipe or a device has no end, or none that anybody knows of
+                raise OSError(errno.EINVAL, "there is no regular file of that name")
             if (size := path.stat().st_size) > limit:
                 text = (
                     f"the file {str(path)!r} has {size} bytes; one may have {limit} ([bus] file_limit in config.toml)"

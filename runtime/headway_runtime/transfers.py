@@ -72,6 +72,12 @@ class _Upload:
     is_known: bool = False
     """The controller has said how much of it is there."""
 
+    is_resumed: bool = False
+    """That was more than we had sent: it began with what came earlier, which may have suffered since."""
+
+    is_anew: bool = False
+    """It was refused then, and has begun again with nothing."""
+
     moved: float = 0.0
 
     @property
@@ -350,6 +356,8 @@ class Transfers:
         if message.offset >= upload.blob.size:
             self._end_upload(upload, None)
             return
+        if message.offset > upload.sent:
+            upload.is_resumed = True
         if message.offset < upload.confirmed or not upload.is_known:
             upload.sent = message.offset  # the receiver has another idea of where we are: its own is what counts
         upload.is_known = True
@@ -378,7 +386,10 @@ class Transfers:
                 download.partial.discard()
             text = f"a large argument or file cannot be had from the controller: {message.text}"
             self._end_download(download, ErrorInfo(Reason.START, text))
-        if upload is not None:
+        if upload is not None and upload.is_resumed and not upload.is_anew:
+            upload.is_anew = True  # what had suffered was thrown away: from the beginning, once
+            self._restart_upload(upload)
+        elif upload is not None:
             text = f"the controller does not take the large result or file: {message.text}"
             self._end_upload(upload, ErrorInfo(Reason.TOO_LARGE, text))
 

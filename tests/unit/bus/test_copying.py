@@ -53,6 +53,17 @@ def test_a_copy_can_be_stopped(source: Path) -> None:
         copying.copy(source, source.with_name("target"), lambda: True)
 
 
+@pytest.mark.parametrize("name", ["x" * 255, "试" * 85], ids=["letters", "characters of three bytes"])
+def test_a_name_may_be_as_long_as_the_disk_takes_it(source: Path, name: str) -> None:
+    target = source.parent / "folder" / name
+    copying.copy_whole(source, target)
+    assert target.read_bytes() == source.read_bytes()
+    copying.write_whole(target, b"anew")
+    assert target.read_bytes() == b"anew" and list(target.parent.iterdir()) == [target]
+    others = [copying.partial_of(target.with_name(each)).name for each in (name, "y" + name[1:], "a")]
+    assert len(set(others)) == 3 and others[2] == ".a.part"
+
+
 def test_a_copy_that_fails_leaves_what_was_there(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = source.parent / "folder" / "target"
     copying.copy_whole(source, target)

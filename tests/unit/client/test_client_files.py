@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import headway
 from headway.blobs import Arriving, FileSource
-from headway.outputs import Output, outputs_of
+from headway.outputs import Output, outputs_of, save
 from headway_bus import copying
-from headway_bus.errors import BusError
+from headway_bus.errors import BusError, PayloadError
 from headway_bus.records import Blob, File
 
 CONTENT = bytes(range(256)) * 20
@@ -58,6 +60,13 @@ def test_a_source_that_vanishes_is_an_error_with_its_name(path: Path) -> None:
         FileSource(path)
 
 
+def test_what_has_no_end_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
+        with pytest.raises(headway.BundleError, match=f"{path} is no regular file"):
+            FileSource(path)
+
+
 # ------------------------------------------------------------------------------------------ in
 
 
@@ -86,6 +95,34 @@ def test_what_came_before_a_cut_is_not_fetched_again(tmp_path: Path) -> None:
     other = Arriving(blob_of(b"other"), target)
     assert other.offset == 0, "what has come of another file is no part of this one"
     other.close()
+
+
+@pytest.mark.parametrize("names", [("one", "two"), ("one", "one")], ids=["two places", "one place"])
+def test_two_that_fetch_the_same_at_once_do_not_spoil_each_other(tmp_path: Path, names: tuple[str, str]) -> None:
+    both = [Arriving(blob_of(CONTENT), tmp_path / name) for name in names]
+    for part in (CONTENT[:1000], CONTENT[1000:]):
+        for each in both:
+            each.add(part)
+    for each in both:
+        each.finish()
+        each.close()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == dict.fromkeys(names, CONTENT)
+
+
+def test_the_second_of_two_leaves_nothing_when_it_is_broken_off(tmp_path: Path) -> None:
+    first, second = (Arriving(blob_of(CONTENT), tmp_path / name) for name in ("one", "two"))
+    first.add(CONTENT[:1000])
+    second.add(CONTENT[:500])
+    second.close()
+    first.close()
+    (left,) = tmp_path.iterdir()
+    assert left.read_bytes() == CONTENT[:1000]
+
+
+def test_a_place_where_a_folder_is_is_refused_before_it_is_fetched(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match="there is a folder of that name"):
+        Arriving(blob_of(CONTENT), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_arrives_damaged_is_thrown_away(tmp_path: Path) -> None:
@@ -133,3 +170,39 @@ def test_outputs_are_those_in_the_value_and_those_beside_it() -> None:
     assert outputs_of(b"12", []) == {"": Output("", 2, b"12")}
     assert outputs_of({"outputs": [1]}, []) == outputs_of({"outputs": {"a": 1}}, []) == {}
     assert outputs_of(42, []) == outputs_of({"exit_code": 0}, []) == {}
+    assert list(outputs_of({"outputs": {1: b"", "": b"", "a": b""}}, [])) == ["a"]
+
+
+# ------------------------------------------------------------------------------------------ saved
+
+
+def saved(target: Path, *paths: str) -> list[Path]:
+    connection: Any = None  # nothing of it is fetched
+    return asyncio.run(save(connection, {path: Output(path, 1, b"x") for path in paths}, target))
+
+
+def test_files_are_saved_under_names_as_odd_as_a_disk_takes_them(tmp_path: Path) -> None:
+    names = ["12:30.log", "deep/two\nlines", "back\\slash", "试" * 85, "x" * 255]
+    assert saved(tmp_path / "new", *names) == [tmp_path / "new" / name for name in names]
+    found = [path for path in (tmp_path / "new").rglob("*") if path.is_file()]
+    assert sorted(found) == sorted(tmp_path / "new" / name for name in names)
+
+
+@pytest.mark.parametrize("path", ["../x", "/x", "a/../../x", "a\0", "link/x", "link/deep/x"])
+def test_nothing_is_saved_where_one_leads_out(tmp_path: Path, path: str) -> None:
+    target, outside = tmp_path / "target", tmp_path / "outside"
+    target.mkdir()
+    outside.mkdir()
+    (target / "link").symlink_to(outside)
+    with pytest.raises(PayloadError, match="nothing was written"):
+        saved(target, "a", path)
+    assert not list(outside.iterdir()) and [each.name for each in target.iterdir()] == ["link"]
+
+
+def test_a_link_in_a_files_place_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    target, outside = tmp_path / "target", tmp_path / "outside"
+    target.mkdir()
+    outside.write_bytes(b"mine")
+    (target / "a").symlink_to(outside)
+    saved(target, "a")
+    assert outside.read_bytes() == b"mine" and (target / "a").read_bytes() == b"x" and not (target / "a").is_symlink()

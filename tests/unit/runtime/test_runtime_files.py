@@ -156,3 +156,8 @@ def test_room_for_a_large_value_is_made_of_what_nobody_needs(
     assert folder.blob_path(oldest).exists(), "for a small one nothing has to go"
     folder.free_up(copying.ROOM_BYTES, {needed.hash}, 1e9 - 10)
     assert [folder.blob_path(blob).exists() for blob in (oldest, needed, older, fresh)] == [False, True, False, True]
+
+
+def test_a_file_with_the_longest_of_names_is_placed(folder: WorkFolder, tmp_path: Path) -> None:
+    placed = folder.place(store(folder, b"abc"), str(tmp_path / "attempt"), "deep/" + "x" * 255)
+    assert placed.read_bytes() == b"abc" and list(placed.parent.iterdir()) == [placed]

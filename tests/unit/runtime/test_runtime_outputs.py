@@ -60,6 +60,24 @@ def test_links_are_passed_over_wherever_they_stand(home: Path, work: WorkFolder,
     assert outputs(home, work, "model/*", "folder", "folder/*") == {"model/w.txt": b"42", "model/deep/x": b""}
 
 
+@pytest.mark.parametrize("most_in_value", [0, 1 << 20], ids=["beside the value", "in the value"])
+def test_a_name_that_no_message_can_carry_is_refused(
+    home: Path, work: WorkFolder, most_in_value: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outputs_module, "MOST_IN_VALUE", most_in_value)
+    (home / os.fsdecode(b"caf\xe9.bin")).write_bytes(bytes(SMALL_BYTES + 1))
+    with pytest.raises(ValueError, match=r"'caf\\udce9.bin' has a name that is not UTF-8"):
+        collect(str(home), ["*.bin"], work, MOST)
+
+
+def test_names_as_odd_as_a_disk_takes_them(home: Path, work: WorkFolder) -> None:
+    names = ["12:30.log", "two\nlines", "back\\slash", "试" * 85, "-rf", " "]
+    for name in names:
+        (home / "model" / name).write_bytes(name.encode())
+    found = outputs(home, work, "model/*")
+    assert {f"model/{name}": name.encode() for name in names}.items() <= found.items()
+
+
 def test_a_large_one_is_written_and_named_by_its_hash(home: Path, work: WorkFolder) -> None:
     large = os.urandom(INLINE_BYTES + 1)
     (home / "large.bin").write_bytes(large)

@@ -42,3 +42,14 @@ def test_what_a_power_cut_left_of_the_same_value_is_written_anew(tmp_path: Path,
     path = run(tmp_path, durable=False)
     os.truncate(path, left)
     assert run(tmp_path, durable=False) == path
+
+
+def test_a_result_that_is_a_pipe_or_a_device_is_refused_and_not_read(tmp_path: Path) -> None:
+    """Reading it might never end."""
+    os.mkfifo(tmp_path / "pipe")
+    spec = ChildSpec(1, Kind.CALL, "headway_bus.file_result:FileResult", "", "", False, 0, 0)
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        settings = ChildSettings([], {}, str(tmp_path), 1 << 20, 100, 1_000)
+        record, _ = Runner(settings).run(spec, TaskId(bytes(16)), 1, encode_call([str(path)], {}))
+        assert record.end is AttemptEnd.FAILED and record.error is not None
+        assert f"the file '{path}' cannot be kept as the result" in record.error.message

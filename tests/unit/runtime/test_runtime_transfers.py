@@ -56,6 +56,13 @@ class Ends:
                 have = self.stored.setdefault(message.blob.hash, b"")
                 if message.offset == len(have):
                     have = self.stored[message.blob.hash] = have + frames[0]
+                if (
+                    len(have) == message.blob.size
+                    and hashlib.blake2b(have, digest_size=32).digest() != message.blob.hash
+                ):
+                    del self.stored[message.blob.hash]
+                    self.hear(m.Denied(message.request, Code.INVALID, "another hash; thrown away"))
+                    continue
                 self.hear(m.BlobHave(message.request, message.blob, len(have)))
 
 
@@ -175,6 +182,25 @@ def test_a_cut_upload_goes_on(ends: Ends) -> None:
     ends.serve()
     assert ends.uploaded == {KEY: None}
     assert ends.stored[blob.hash] == content
+
+
+def test_what_suffered_on_the_controllers_disk_is_brought_again_from_the_beginning(ends: Ends) -> None:
+    content, blob = content_and_blob(10 * PART)
+    ends.folder.blob_path(blob).write_bytes(content)
+    ends.stored[blob.hash] = bytes(4 * PART)  # what a power cut left there of the first half
+    ends.transfers.upload(KEY, [blob])
+    ends.serve()
+    assert ends.uploaded == {KEY: None} and ends.stored[blob.hash] == content
+
+
+def test_what_is_refused_again_and_again_is_brought_twice_and_not_for_ever(ends: Ends) -> None:
+    content, blob = content_and_blob(10 * PART)
+    ends.folder.blob_path(blob).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # it suffered here
+    ends.stored[blob.hash] = content[: 4 * PART]
+    ends.transfers.upload(KEY, [blob])
+    ends.serve()
+    error = ends.uploaded[KEY]
+    assert error is not None and "another hash" in error.message and not ends.sent
 
 
 def test_a_value_that_is_not_taken_is_an_error(ends: Ends) -> None:
