@@ -102,8 +102,8 @@ class Backlog:
         return (lane for lane in self.lanes.values() if lane.count)
 
     def needs(self) -> set[Need]:
-        """What the waiting tasks occupy when they run, each kind once."""
-        return {lane.demand.need for lane in self.busy_lanes()}
+        """What the waiting tasks occupy when they run, each kind once; what is planned may come back to the common lanes."""
+        return {lane.demand.need for lanes in (self.busy_lanes(), self._binder.plans.busy_lanes()) for lane in lanes}
 
     def add(self, batch: Batch) -> None:
         self._put(batch)

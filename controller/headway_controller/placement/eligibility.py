@@ -48,8 +48,9 @@ class Demand:
         self.by_value = options.by_value
         self.labels = dict(options.requirements.labels)
         self.runtime = options.requirements.runtime
-        self.leased_ahead = is_leased_ahead(options)
-        """It names an edge, which is to have it before the link breaks, and not when a slot is free."""
+        self.leased_ahead = need.plain and is_leased_ahead(options)
+        """It names an edge, which is to have it before the link breaks, and not when a slot is free. What needs more than slots
+        is given only when that is free, and costs no decision before."""
         self.matched = matched
         self.need = need
         self.key = demand_key(options, matched, need)

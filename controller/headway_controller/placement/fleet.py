@@ -132,7 +132,7 @@ class Fleet:
         wake = self._wake
         while wake and wake[0][0] <= now:
             when, _, book = heappop(wake)
-            if book.set_aside_until == when and book.name in self.books:
+            if book.set_aside_until == when and self.books.get(book.name) is book:
                 book.set_aside_until = -math.inf
                 self._tried_again(book.name)
                 self.dirty[book] = None

@@ -37,6 +37,10 @@ class Plans:
     def lanes_of(self, book: Book) -> Iterator[Lane]:
         return (lane for lane in self._lanes.get(book, {}).values() if lane.count)
 
+    def busy_lanes(self) -> Iterator[Lane]:
+        """The lanes of all runtimes in which something is planned."""
+        return (lane for lanes in self._lanes.values() for lane in lanes.values() if lane.count)
+
     def remove(self, task: TaskId, demand: Demand, line: Line) -> bool:
         """It is cancelled while planned. False: it is planned nowhere."""
         book = self.where.pop(task, None)
