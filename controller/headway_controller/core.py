@@ -152,9 +152,12 @@ class Controller:
         self.news.finish()
         return self.turn.finish(self.patience.holds(self.turn.due, now))
 
-    def finish_quietly(self) -> list[Effect] | None:
+    def finish_quietly(self, now: float) -> list[Effect] | None:
         """The same after heartbeats alone, which nearly always change nothing. None: they did, and ``finish`` is due."""
-        return None if self.scheduler.fleet.dirty else self.turn.finish(hold=True)
+        if self.scheduler.fleet.dirty:
+            return None
+        self.assignments.ask_back(now, self._paused)  # a few runtimes at a time: where nothing happens, who else asks?
+        return self.turn.finish(hold=True)
 
     def on_time(self, now: float) -> None:
         """Time has passed: timers, silence, repeats. Call several times per heartbeat and at ``next_time``."""

@@ -299,10 +299,10 @@ class ControllerService:
     # ------------------------------------------------------------------------------------------- effects
 
     def _finish(self, is_quiet: bool = False) -> None:
-        if is_quiet and (effects := self.core.finish_quietly()) is not None:
+        now = self.now()
+        if is_quiet and (effects := self.core.finish_quietly(now)) is not None:
             self._carry_out(effects)
             return
-        now = self.now()
         if not self._closed and (changes := self._keeper.roster()):
             self.store.write(changes)
         self._carry_out(self.core.finish(now))

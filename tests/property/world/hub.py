@@ -298,11 +298,11 @@ class ControllerPart:
     # -------------------------------------------------------------------------------------- effects
 
     def _finish(self, is_quiet: bool = False) -> None:
-        if is_quiet and (effects := self.core.finish_quietly()) is not None:
+        now = self.now()
+        if is_quiet and (effects := self.core.finish_quietly(now)) is not None:
             for effect in effects:
                 self._perform(effect)
             return
-        now = self.now()
         if self._roster != self.core.fleet.roster:
             self._roster = self.core.fleet.roster
             self.store.write([SaveState("roster", msgpack.packb(self.core.fleet.present()))])

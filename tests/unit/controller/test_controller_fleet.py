@@ -19,6 +19,8 @@ from headway_bus.records import (
     RuntimeInfo,
     Status,
 )
+from headway_controller.effects import Send
+from headway_controller.fleet import FULL
 
 
 class TestRegistering:
@@ -264,6 +266,55 @@ class TestHeartbeats:
             bench.tell(RUNTIME, m.Heartbeat(1.0, through(bench), 1, digest, round_trip=round_trip))
             bench.take(RUNTIME, m.HeartbeatSeen)
             assert bench.controller.state.runtimes[RUNTIME].round_trip == 0.0
+
+
+class TestHeartbeatsAlone:
+    """A wake-up that brought nothing else."""
+
+    def test_what_is_stuck_is_asked_back_though_nothing_else_is_heard(self) -> None:
+        bench = Bench()
+        names = ("a", "b")
+        for name in names:
+            bench.join(name)
+            bench.tell(name, m.Heartbeat(1.0, 0, 0, 0, round_trip=0.2))
+            bench.take(name, m.HeartbeatSeen)
+        bench.controller.scheduler.catalogue.work_of(options()).prediction.observe_many("a", [0.1] * 50)
+        bench.submit(1, 2, 3)
+        for name in names:
+            (first, _), *_ = bench.take_assigned(name)
+            bench.start(int.from_bytes(first, "big"), name=name)
+        bench.sent.clear()
+        bench.now += 30.0
+        for name in names * 2:
+            bench.hear(name, m.Heartbeat(2.0, through(bench, name), 2, self.digest(bench, name), round_trip=0.2))
+            effects = bench.controller.finish_quietly(bench.now)
+            sent = [each.message for each in effects or () if isinstance(each, Send)]
+            asked = [message.attempts for message in sent if isinstance(message, m.TakeBack)]
+            if asked:
+                break
+        assert [len(attempts) for attempts in asked] == [1]
+
+    @staticmethod
+    def digest(bench: Bench, name: str) -> int:
+        return bench.controller.state.runtimes[name].digest
+
+    def test_what_calls_for_a_decision_is_not_passed_over(self) -> None:
+        bench = Bench()
+        bench.join()
+        bench.hear(RUNTIME, m.Heartbeat(1.0, 0, 0, 0, round_trip=0.1))
+        assert bench.controller.finish_quietly(bench.now) is None, "its round trip is news"
+        bench.turn()
+        for load in ({FULL: 1.0}, {}):
+            bench.hear(RUNTIME, m.Heartbeat(1.0, 0, 0, 0, round_trip=0.1, load=load))
+            assert bench.controller.finish_quietly(bench.now) is None, "so is a disk that is full, or is not any more"
+            bench.turn()
+        bench.hear(RUNTIME, m.Heartbeat(1.0, 0, 0, 7, round_trip=0.1))
+        effects = bench.controller.finish_quietly(bench.now)
+        assert effects is not None, "what it holds is asked for without a decision"
+        assert [type(each.message) for each in effects if isinstance(each, Send)][-2:] == [
+            m.SendInventory,
+            m.HeartbeatSeen,
+        ]
 
 
 class TestDrain:

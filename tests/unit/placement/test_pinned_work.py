@@ -100,3 +100,15 @@ def test_an_edge_gets_what_it_may_begin_while_it_is_cut_off() -> None:
     assert committed(scheduler, 0.0) == [("e", first)]
     scheduler.enqueue_many(on("e", offline=60.0), others, 1.0)
     assert [task for _, task in committed(scheduler, 1.0)] == others
+
+
+def test_what_an_edge_gets_only_when_all_of_it_is_free_is_not_looked_at_before(chosen: list[str]) -> None:
+    scheduler = with_runtimes(RuntimeInfo("e", slots=1, cpu=1.0, edge=True))
+    kind = options(requirements=Requirements(runtime="e", cpu=1.0), offline=60.0)
+    first, second = new_task_ids(2)
+    scheduler.enqueue_many(kind, (first, second), 0.0)
+    assert committed(scheduler, 0.0) == [("e", first)]
+    chosen.clear()
+    assert committed(scheduler, 1.0) == [] and chosen == []
+    finish(scheduler, "e", first, 1.0, 2.0)
+    assert committed(scheduler, 2.0) == [("e", second)]

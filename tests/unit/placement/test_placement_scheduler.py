@@ -164,6 +164,16 @@ def test_three_start_failures_in_a_row_set_a_runtime_aside_and_it_is_tried_again
     assert [notice.kind for notice in scheduler.notices()] == ["tried-again"]
 
 
+def test_a_runtime_that_was_started_anew_is_not_said_to_be_tried_again() -> None:
+    scheduler = with_runtimes(RuntimeInfo("bad", slots=1))
+    scheduler.set_aside("bad", "it fails", 30.0)
+    scheduler.remove_runtime("bad")
+    scheduler.add_runtime(RuntimeInfo("bad", slots=1), 1.0)
+    scheduler.enqueue(new_task_ids(1)[0], options(), 1.0)
+    assert len(committed(scheduler, 1.0)) == 1
+    assert committed(scheduler, 30.0) == [] and scheduler.notices() == []
+
+
 def test_a_draining_runtime_gets_nothing_until_it_is_resumed() -> None:
     scheduler = with_runtimes(RuntimeInfo("a", slots=1))
     scheduler.drain("a", True)

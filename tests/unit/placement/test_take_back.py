@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import NamedTuple
 
 import pytest
@@ -111,6 +112,25 @@ def test_a_lost_runtime_forgets_what_was_asked_back() -> None:
     assert sorted(world.scheduler.remove_runtime(world.loaded)) == sorted([world.running, world.waiting])
     assert world.scheduler.fleet.recalls.count == 0
     assert not world.scheduler.returned(world.loaded, world.waiting, 0.4)
+
+
+def test_calls_are_counted_without_those_of_a_collection_of_garbage() -> None:
+    def note(phase: str, _: object) -> None:
+        """As somebody else in the process may have it called."""
+
+    def make_garbage() -> None:
+        kept = []
+        for _ in range(100):
+            kept.append([kept])
+
+    before = gc.get_threshold()
+    gc.callbacks.append(note)
+    gc.set_threshold(1)
+    try:
+        assert calls_of(make_garbage) == 1
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(note)
 
 
 def test_what_to_ask_back_costs_the_same_to_find_however_much_is_on_its_way_back() -> None:
