@@ -82,10 +82,10 @@ class Endpoint:
     def send(self, frames: Sequence[Frame]) -> None:
         """Hand a message to ZeroMQ. Raises zmq.Again when the queue is full, zmq.ZMQError when there is no such route."""
         socket, last = self.socket, len(frames) - 1
+        self._sent = True  # one that fails may swallow the edge as well
+        self._arm()
         for index, frame in enumerate(frames):
             _SEND(socket, frame, _MORE if index < last else _LAST, len(frame) < ZERO_COPY_BYTES)
-        self._sent = True
-        self._arm()
 
     def send_or_keep(self, frames: Sequence[Frame]) -> None:
         """The same for a socket with one peer: what does not fit now waits here, in order."""

@@ -304,6 +304,8 @@ class Link:
                 # Whatever arrived before the cut is read first: it may be the answer that somebody waits for.
                 if self._endpoint is not None:
                     self._endpoint._wake()
+                if monitor is not self._monitor:
+                    return  # it was the broker's refusal: there is no connection any more that could be mended
                 if self.is_near and not self.session.is_up:
                     self._take_port()
                 else:

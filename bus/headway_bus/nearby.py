@@ -4,7 +4,9 @@ A value of a megabyte crosses a Unix socket in half of the processor time, and a
 has to know: the address stays the TCP one, and whoever finds no such socket, or nobody behind it, takes the port.
 
 The socket lies in a folder that only its user can enter, so none but the same user's broker can answer there. Its name says
-the network namespace as well: two containers may share a folder, and have each a port of that number.
+the network namespace as well: two containers may share a folder, and have each a port of that number. The broker's limits are
+those of the port, but for one: the system does not say how much has come through such a socket, so a message without end is
+not noticed before its last frame. It could only come from the user who may stop the broker anyway.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ from urllib.parse import urlsplit
 import zmq
 
 HOST = "127.0.0.1"
-MOST_CHARACTERS = 100
-"""Of a path; a socket's name ends at 107."""
+MOST_BYTES = 100
+"""Of a path; a socket's name ends at 107, and where it is shortest at 103."""
 
 
 def socket_for(url: str) -> Path | None:
@@ -38,7 +40,7 @@ def socket_for(url: str) -> Path | None:
     except OSError:
         network = 0
     path = _folder() / f"{network}-{port}"
-    return path if len(str(path)) <= MOST_CHARACTERS else None
+    return path if len(os.fsencode(path)) <= MOST_BYTES else None
 
 
 def find(url: str) -> str | None:
@@ -62,8 +64,9 @@ def offer(url: str) -> tuple[str, Path] | None:
         if not _is_private(path.parent):
             return None
         for each in path.parent.iterdir():
-            if _is_dead(each):
-                each.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # another broker, which begins or ends at this moment
+                if _is_dead(each):
+                    each.unlink()
     except OSError:
         return None
     return f"ipc://{path}", path
@@ -92,9 +95,11 @@ def withdraw(path: Path) -> None:
 
 
 def _folder() -> Path:
-    given = os.environ.get("XDG_RUNTIME_DIR", "")
-    if given and Path(given).is_absolute() and Path(given).is_dir():
-        return Path(given) / "headway"
+    given = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
+    # One who became another user, root most likely, may still have the folder of the first: it would take the place there.
+    with suppress(OSError):
+        if given.is_absolute() and given.is_dir() and given.stat().st_uid == os.getuid():
+            return given / "headway"
     return Path(tempfile.gettempdir()) / f"headway-{os.getuid()}"
 
 

@@ -2,12 +2,15 @@
 
 A hash of a megabyte takes longer than everything else the store does with it, and a file system takes as long to make a file
 as to fill it. A value's name says where it lies, and holds 16 random bytes that stand before the value as well: whoever knows
-one name can make no other from it. A sum stands there, too: who reads a value sees whether it was damaged since.
+one name can make no other from it. A sum stands there, too: who reads a value sees whether it was damaged since. And all of
+that is sealed with a secret of the segment's, for a value may hold what looks like the head of another: it would be that of
+everything that others store behind it.
 
 ::
 
     segments/ID           64 MB or one value, whatever is more; ID: 8 random bytes in hex
-        at multiples of 4,096: the value's name, its sum and how that is made, the value
+        at the beginning: the secret, 32 random bytes
+        at other multiples of 4,096: the value's name, its sum and how that is made, the seal, the value
 
 A segment that a process has opened is written by that process only, and from the beginning; what it was writing when it was
 killed is named by no row. Segments are removed whole; in one that holds values still wanted, the rest gives its room back.
@@ -16,6 +19,7 @@ killed is named by no row. Segments are removed whole; in one that holds values 
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import shutil
 import struct
@@ -44,8 +48,12 @@ HOLE_BYTES = 64 * 1024
 NAME = struct.Struct(">8sII16s")
 """Segment, place in pages, bytes, and what cannot be guessed."""
 
-HEAD = struct.Struct(">32sBQ")
+SUM = struct.Struct(">32sBQ")
 """Name, kind of the sum, sum."""
+
+SEAL_BYTES = 16
+HEAD_BYTES = SUM.size + SEAL_BYTES
+SECRET_BYTES = 32
 
 CRC32, XXH3 = 1, 2
 MOST_CHECKED = 256
@@ -63,7 +71,7 @@ class Place(NamedTuple):
 
     @property
     def begin(self) -> int:
-        return self.at - HEAD.size
+        return self.at - HEAD_BYTES
 
     @property
     def end(self) -> int:
@@ -73,7 +81,12 @@ class Place(NamedTuple):
 def place_of(name: bytes) -> Place:
     """Where the value of that name lies, if there is one."""
     segment, pages, size, _ = NAME.unpack(name)
-    return Place(segment, pages * PAGE_BYTES + HEAD.size, size)
+    return Place(segment, pages * PAGE_BYTES + HEAD_BYTES, size)
+
+
+def sealed(head: bytes, secret: bytes) -> bytes:
+    """Name and sum, and what only this store can put behind them."""
+    return head + hashlib.blake2b(head, digest_size=SEAL_BYTES, key=secret).digest()
 
 
 def sum_of(value: bytes | memoryview, kind: int) -> int | None:
@@ -93,6 +106,7 @@ class Segments:
         self._lock = threading.Lock()
         self._segment = b""
         self._descriptor = -1
+        self._secret = b""
         self._end = 0
         self._writer = FileWriter()
         self._kind = CRC32 if xxhash is None else XXH3
@@ -102,11 +116,11 @@ class Segments:
     def put(self, value: bytes | memoryview) -> Blob:
         """Store a value: when this returns, it survives the death of the process."""
         with self._lock:
-            if self._descriptor < 0 or (self._end and self._end + len(value) > SEGMENT_BYTES):
+            if self._descriptor < 0 or (self._end > PAGE_BYTES and self._end + len(value) > SEGMENT_BYTES):
                 self._begin()
             name = NAME.pack(self._segment, self._end // PAGE_BYTES, len(value), os.urandom(16))
             try:
-                head = HEAD.pack(name, self._kind, sum_of(value, self._kind))
+                head = sealed(SUM.pack(name, self._kind, sum_of(value, self._kind)), self._secret)
                 end = self._writer.write(self._descriptor, [head, value], self._end)
                 if self._flush:
                     os.fsync(self._descriptor)
@@ -121,15 +135,16 @@ class Segments:
         """A part of a value. Raises FileNotFoundError where there is no value of that name, StoreError if it is damaged."""
         place = place_of(blob.hash)
         with self._path_of(place.segment).open("rb", buffering=0) as file:
-            head = os.pread(file.fileno(), HEAD.size, place.begin)
-            if place.size != blob.size or head[: NAME.size] != blob.hash or len(head) < HEAD.size:
+            secret = os.pread(file.fileno(), SECRET_BYTES, 0)
+            head = os.pread(file.fileno(), HEAD_BYTES, place.begin)
+            if place.size != blob.size or head[: NAME.size] != blob.hash or head != sealed(head[: SUM.size], secret):
                 raise FileNotFoundError
             if length and blob.hash not in self._checked:
                 self._check(file.fileno(), place, head)
             return os.pread(file.fileno(), min(length, blob.size - offset), place.at + offset)
 
     def _check(self, descriptor: int, place: Place, head: bytes) -> None:
-        name, kind, expected = HEAD.unpack(head)
+        name, kind, expected = SUM.unpack(head[: SUM.size])
         value = os.pread(descriptor, place.size, place.at)
         if len(value) < place.size or sum_of(value, kind) not in (expected, None):
             raise StoreError(
@@ -209,23 +224,30 @@ class Segments:
 
     def _begin(self) -> None:
         self._close()
-        segment = os.urandom(8)
+        segment, secret = os.urandom(8), os.urandom(SECRET_BYTES)
         self.folder.mkdir(parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._descriptor = os.open(self._path_of(segment), flags, 0o600)
-        self._segment, self._end = segment, 0
-        if self._flush:
-            for place in (self.folder, self.folder.parent):
-                descriptor = os.open(place, os.O_RDONLY)
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
+        path = self._path_of(segment)
+        opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            end = self._writer.write(opened, [secret], 0)
+            if self._flush:
+                for place in (self.folder, self.folder.parent):
+                    descriptor = os.open(place, os.O_RDONLY)
+                    try:
+                        os.fsync(descriptor)
+                    finally:
+                        os.close(descriptor)
+        except BaseException:
+            os.close(opened)
+            with suppress(OSError):
+                path.unlink()
+            raise
+        self._descriptor, self._segment, self._secret, self._end = opened, segment, secret, end
 
     def _close(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
-        self._descriptor, self._segment, self._end = -1, b"", 0
+        self._descriptor, self._segment, self._secret, self._end = -1, b"", b"", 0
 
     def _path_of(self, segment: bytes) -> Path:
         return self.folder / segment.hex()
@@ -252,8 +274,8 @@ def _punch(path: Path, places: list[Place], size: int) -> None:
     if fallocate is None:
         return
     with path.open("r+b", buffering=0) as file:
-        at = 0
-        for place in [*places, Place(b"", size + HEAD.size, 0)]:
+        at = PAGE_BYTES
+        for place in [*places, Place(b"", size + HEAD_BYTES, 0)]:
             begin = place.begin // PAGE_BYTES * PAGE_BYTES
             if begin - at >= HOLE_BYTES:
                 flags = _PUNCH_HOLE | _KEEP_SIZE
@@ -271,12 +293,12 @@ class Repeats:
     HEAD, TAIL, STRIDE = 256, 128, 4093
 
     def __init__(self) -> None:
-        self._looks: set[tuple[int, bytes, bytes, bytes]] = set()
+        self._looks: set[int] = set()
 
     def has_seen(self, value: bytes | memoryview) -> bool:
         """Whether a value that looks like this one was asked about before. Two that are different may look alike."""
         middle = bytes(value[self.HEAD : -self.TAIL : self.STRIDE])
-        looks = (len(value), bytes(value[: self.HEAD]), middle, bytes(value[-self.TAIL :]))
+        looks = hash((len(value), bytes(value[: self.HEAD]), middle, bytes(value[-self.TAIL :])))
         if looks in self._looks:
             return True
         if len(self._looks) >= self.MOST:

@@ -79,7 +79,7 @@ class FileWriter:
                     else _write(descriptor, buffers, at, way)
                 )
             except OSError as error:
-                if error.errno not in _NOT_SUPPORTED or len(self._ways) == 1:
+                if error.errno not in _NOT_SUPPORTED or way is self._ways[-1]:
                     raise
                 del self._ways[self._chosen]
                 continue
@@ -128,7 +128,10 @@ class FileWriter:
         written = 0
         while written < size:
             # Half of a page, on a disk that is nearly full, would leave the rest where it may not begin.
-            written += os.pwrite(descriptor, self._view[written:size], at + written) // PAGE_BYTES * PAGE_BYTES
+            count = os.pwrite(descriptor, self._view[written:size], at + written) // PAGE_BYTES * PAGE_BYTES
+            if not count:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            written += count
         return at + size
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import select
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,25 @@ def test_a_router_says_when_nobody_is_there_and_when_somebody_takes_nothing(tmp_
         with pytest.raises(zmq.Again):  # the dealer cannot read while this loop does not turn
             for _ in range(10_000):
                 ends.router.send([route, b"x" * 10_000])
+        ends.close()
+
+    run(main())
+
+
+def test_a_send_that_fails_loses_nothing_that_has_come(tmp_path: Path) -> None:
+    """It swallows the word that there is something to read, as every send may."""
+
+    async def main() -> None:
+        ends = Ends(tmp_path)
+        assert ends.router is not None
+        ends.dealer.send_or_keep([b"first"])
+        await ends.until(ends.at_router, 1)
+        for count in range(2, 6):
+            ends.dealer.send_or_keep([b"next"])
+            select.select([int(ends._socket.FD)], [], [])
+            with pytest.raises(zmq.ZMQError):
+                ends.router.send([b"nobody", b"x"])
+            await ends.until(ends.at_router, count)
         ends.close()
 
     run(main())

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from pathlib import Path
 
 import pytest
+import zmq
 from bus_bench import Recorder, run
 
 from headway_broker.service import BrokerService
 from headway_bus import nearby
-from headway_bus.codec import for_client
-from headway_bus.link import Link
+from headway_bus.codec import encode, for_client
+from headway_bus.link import BROKER, Link
+from headway_bus.messages import Rejected
+from headway_bus.records import Code
 
 HEARTBEAT = 0.2
 
@@ -105,6 +109,28 @@ def test_a_broker_takes_the_place_of_one_that_was_killed_and_is_found_again() ->
     run(main())
 
 
+def test_a_refusal_just_before_the_cut_is_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        url = f"tcp://127.0.0.1:{free_port()}"
+        offered = nearby.offer(url)
+        assert offered is not None
+        router: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
+        router.bind(offered[0])
+        link, recorder = link_to(url)
+        endpoint = link._endpoint
+        assert endpoint is not None
+        refusal = encode(Rejected(Code.FORBIDDEN, "not here"))
+        # It is read in the look that follows the word of the cut: a moment that no real broker hits at will.
+        asyncio.get_running_loop().remove_reader(endpoint._fd)
+        monkeypatch.setattr(endpoint, "_wake", lambda: link._on_raw([[BROKER, refusal]]))
+        router.close(linger=0)
+        await recorder.until(lambda: recorder.count("over") == 1)
+        assert link._endpoint is None, "it does not go to the port"
+        await link.close()
+
+    run(main())
+
+
 def test_what_killed_brokers_have_left_is_removed_and_nothing_else() -> None:
     async def main() -> None:
         living = broker_at("tcp://127.0.0.1:*")
@@ -135,6 +161,41 @@ def test_a_folder_that_others_may_enter_is_not_trusted(tmp_path: Path) -> None:
         await broker.close()
 
     run(main())
+
+
+def test_the_folder_of_another_user_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: tmp_path.stat().st_uid + 1)
+    path = nearby.socket_for("tcp://127.0.0.1:5570")
+    assert path is not None and tmp_path not in path.parents
+
+
+def test_a_folder_behind_a_link_is_not_trusted(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir(mode=0o700)
+    (tmp_path / "headway").symlink_to(tmp_path / "other")
+    assert nearby.offer("tcp://127.0.0.1:5570") is None
+    assert nearby.find("tcp://127.0.0.1:5570") is None
+
+
+@pytest.mark.parametrize("name", ["x" * 100, "ä" * 50])
+def test_a_path_that_no_socket_can_have_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    long = tmp_path / name
+    long.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(long))
+    assert nearby.socket_for("tcp://127.0.0.1:5570") is None
+
+
+def test_what_vanishes_while_it_is_looked_at_is_another_brokers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "headway").mkdir(mode=0o700)
+    (tmp_path / "headway" / "4-5").touch()
+
+    def vanishes(path: Path) -> bool:
+        path.unlink()
+        raise FileNotFoundError
+
+    monkeypatch.setattr(nearby, "_is_dead", vanishes)
+    assert nearby.offer("tcp://127.0.0.1:5570") is not None
 
 
 @pytest.mark.parametrize(

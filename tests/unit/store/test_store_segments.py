@@ -52,6 +52,24 @@ def test_a_name_cannot_be_made_from_another(place: Segments) -> None:
         place.read(Blob(second.hash, second.size + 1, named=True), 0, 100)
 
 
+@pytest.mark.parametrize("kind", [segments.CRC32, 3])
+def test_a_value_that_looks_like_the_head_of_another_is_none(place: Segments, kind: int) -> None:
+    first = place.put(b"mine" * 30_000)
+    segment, pages, size, _ = segments.NAME.unpack(first.hash)
+    at = pages - (-(segments.HEAD_BYTES + size) // ways.PAGE_BYTES)  # where the next value will lie
+    reach = 3 * ways.PAGE_BYTES
+    name = segments.NAME.pack(segment, at + 1, reach, bytes(16))
+    head = segments.sealed(segments.SUM.pack(name, kind, 0), bytes(segments.SECRET_BYTES))
+    crafted = place.put(bytes(ways.PAGE_BYTES - segments.HEAD_BYTES) + head)
+    assert segments.NAME.unpack(crafted.hash)[1] == at
+    place.put(b"theirs" * 20_000)
+    with (place.folder / segment.hex()).open("rb") as file:
+        file.seek((at + 1) * ways.PAGE_BYTES)
+        assert file.read(len(head)) == head, "it lies where the name says"
+    with pytest.raises(FileNotFoundError):
+        place.read(Blob(name, reach, named=True), 0, reach)
+
+
 def test_damage_is_seen_by_whoever_reads(tmp_path: Path) -> None:
     folder = BlobFolder(tmp_path)
     value = os.urandom(300_000)
@@ -151,6 +169,23 @@ def test_a_way_that_a_file_does_not_take_is_given_up(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_bytes() == b"content"
 
 
+@pytest.mark.skipif(not hasattr(os, "O_DIRECT"), reason="there is no way past the memory")
+def test_less_than_a_page_of_room_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "pwrite", lambda descriptor, data, at: 1808)
+    with (tmp_path / "file").open("wb") as file, pytest.raises(OSError, match="No space"):
+        FileWriter().write(file.fileno(), [bytes(20_000)], 0)
+
+
+def test_the_last_way_is_never_given_up(tmp_path: Path) -> None:
+    writer = FileWriter([Way(False, 0, 1.0), USUAL])
+    with (tmp_path / "file").open("wb") as file:
+        for _ in range(2):
+            with pytest.raises(OSError, match="Invalid argument"):
+                writer.write(file.fileno(), [b"content"], -ways.PAGE_BYTES)
+        writer.write(file.fileno(), [b"content"], 0)
+    assert (tmp_path / "file").read_bytes() == b"content"
+
+
 def test_a_slow_way_is_left_for_a_time(tmp_path: Path) -> None:
     slow = Way(False, 0, -1.0)
     writer = FileWriter([slow, USUAL])
@@ -197,7 +232,7 @@ def test_an_argument_and_a_result_are_each_written_once_and_never_hashed(
     bench.write(new_tasks([task], payload=memoryview(argument)))
     bench.write(end(task, result=memoryview(result)))
     assert counted.hashed == 0
-    assert counted.written == (2 << 20) + 2 * segments.HEAD.size
+    assert counted.written == (2 << 20) + 2 * segments.HEAD_BYTES + segments.SECRET_BYTES
     stored = bench.store.find([task])[0]
     assert isinstance(stored.payload, Blob) and stored.end is not None and isinstance(stored.end.result, Blob)
     assert bench.store.blobs.read(stored.payload) == argument
@@ -212,7 +247,7 @@ def test_equal_values_are_kept_twice_at_most(tmp_path: Path, monkeypatch: pytest
     value = os.urandom(FILE_BYTES)
     tasks = new_task_ids(10)
     bench.write(*(new_tasks([task], payload=value) for task in tasks))
-    assert counted.written == FILE_BYTES + segments.HEAD.size, "the first time in a segment"
+    assert counted.written == FILE_BYTES + segments.HEAD_BYTES + segments.SECRET_BYTES, "the first time in a segment"
     assert counted.hashed == 9 * FILE_BYTES, "from the second time on in a file by its hash"
     assert bench.store.blobs.usage()[0] == 2
     found = bench.store.find(tasks)
