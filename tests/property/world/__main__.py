@@ -10,14 +10,14 @@ from collections import Counter
 from functools import partial
 from multiprocessing import Pool
 
-from .mutations import EDGES, FAULTS, MUTATIONS
+from .mutations import EDGES, FAULTS, MUTATIONS, REPAIRED
 from .world import BrokenPromise, World
 
 
 def run_one(seed: int, mutation: str = "", edges: int = 0) -> tuple[int, str, Counter[str]]:
     """The world of a seed: what is broken in it (empty: nothing), and its totals."""
     world = (
-        World(seed, refine=MUTATIONS[mutation], faults=FAULTS.get(mutation, ()), edges=EDGES.get(mutation, 0))
+        World(seed, refine=(MUTATIONS | REPAIRED)[mutation], faults=FAULTS.get(mutation, ()), edges=EDGES.get(mutation, 0))
         if mutation
         else World(seed, edges=edges)
     )
@@ -35,7 +35,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--trace", action="store_true", help="print everything that happens in it")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--mutation", default="", choices=["", *MUTATIONS], help="put this defect in")
+    parser.add_argument("--mutation", default="", choices=["", *MUTATIONS, *REPAIRED], help="put this defect in")
     parser.add_argument(
         "--edges", type=int, default=0, help="edge agents in each world, with long cuts and wrong clocks"
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .mutations import MUTATIONS
+from .mutations import MUTATIONS, REPAIRED
 
 ROOT = Path(__file__).parents[3]
 WORLDS = 60
@@ -51,3 +51,10 @@ def test_a_defect_is_found(mutation: str) -> None:
     assert run.returncode == 1, f"{MOST_WORLDS} worlds with {mutation} broke no promise\n{run.stderr[-2000:]}"
     assert "BROKEN" in run.stdout
     assert "AttributeError" not in run.stdout, f"the defect cannot be put in: {run.stdout[-2000:]}"
+
+
+@pytest.mark.parametrize("mutation", REPAIRED)
+def test_a_defect_is_made_up_for(mutation: str) -> None:
+    """With ``ignore_digests`` the same one is found: that it was put in, and what makes up for it."""
+    run = simulate("--mutation", mutation, "--seeds", "100", "--failures", "1")
+    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
