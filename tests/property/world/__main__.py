@@ -17,7 +17,9 @@ from .world import BrokenPromise, World
 def run_one(seed: int, mutation: str = "", edges: int = 0) -> tuple[int, str, Counter[str]]:
     """The world of a seed: what is broken in it (empty: nothing), and its totals."""
     world = (
-        World(seed, refine=(MUTATIONS | REPAIRED)[mutation], faults=FAULTS.get(mutation, ()), edges=EDGES.get(mutation, 0))
+        World(
+            seed, refine=(MUTATIONS | REPAIRED)[mutation], faults=FAULTS.get(mutation, ()), edges=EDGES.get(mutation, 0)
+        )
         if mutation
         else World(seed, edges=edges)
     )
