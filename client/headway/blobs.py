@@ -202,8 +202,6 @@ class Arriving:
         self._is_own = False
         """Somebody else fetches the same at this moment, and the usual place is taken: this one's goes with it."""
 
-        if target.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "there is a folder of that name; nothing was fetched", str(target))
         copying.check_room(target.parent, blob.size - (self._path.stat().st_size if self._path.exists() else 0))
         self._file = self._claim()
         present = os.fstat(self._file.fileno()).st_size

@@ -7,6 +7,7 @@ memory as far as they fit into one value, or a part at a time into a file.
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,11 +85,13 @@ async def save(connection: Connection, outputs: dict[str, Output], target: Path)
 
 def _place_of(target: Path, path: str) -> Path:
     """Where it is written. Raises PayloadError where that is not below the target, be it by a link that was there before."""
+    place = target / path if path else target
+    if place.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "there is a folder of that name; nothing was written", str(place))
     if not path:
-        return target
+        return place
     if not copying.stays_within(path, everywhere=False):
         raise PayloadError(f"the path {path!r} does not stay within the folder {target}; nothing was written")
-    place = target / path
     if not place.parent.resolve().is_relative_to(target.resolve()):
         raise PayloadError(f"{place.parent} leads out of the folder {target} by a link; nothing was written")
     return place

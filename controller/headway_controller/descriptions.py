@@ -32,6 +32,9 @@ TOLD_CHARACTERS = 200
 REMEMBERED = 1_000
 """Ended tasks whose last description is remembered, because the store may not have it yet when it is read."""
 
+REMEMBERED_CHARACTERS = 10_000_000
+"""The most that their descriptions and stories occupy: each may be long."""
+
 
 class Descriptions:
     """Gives tasks other descriptions, those that live and those that only the store has."""
@@ -41,6 +44,7 @@ class Descriptions:
         self._turn = turn
         self._news = news
         self._recent: OrderedDict[TaskId, Described] = OrderedDict()
+        self._characters = 0
 
     def describe(self, client: str, scope: Scope, ask: Describe, stored: StoredTask | None, at: float) -> None:
         """Do it; the answer goes out when it is stored. ``stored``: the task, if only the store has it. ``at``: Unix time.
@@ -72,13 +76,19 @@ class Descriptions:
 
     def forget(self, task_id: TaskId) -> None:
         """The task is purged."""
-        self._recent.pop(task_id, None)
+        if (known := self._recent.pop(task_id, None)) is not None:
+            self._characters -= _length(known)
 
     def _remember(self, task_id: TaskId, made: Described) -> None:
+        self.forget(task_id)
         self._recent[task_id] = made
-        self._recent.move_to_end(task_id)
-        while len(self._recent) > REMEMBERED:
-            self._recent.popitem(last=False)
+        self._characters += _length(made)
+        while len(self._recent) > REMEMBERED or (self._characters > REMEMBERED_CHARACTERS and len(self._recent) > 1):
+            self.forget(next(iter(self._recent)))
+
+
+def _length(described: Described) -> int:
+    return len(described.text) + len(described.story)
 
 
 def changed(before: Described | None, original: str, text: str, who: str, at: float) -> Described | None:

@@ -92,6 +92,10 @@ def run(arguments: Sequence[str], command: click.Command | None = None, name: st
         return FAILED
     except BrokenPipeError:
         return _reader_left()
+    except OSError as error:  # a disk that is full, a folder that may not be written: the person's to mend
+        where = error.filename2 or error.filename
+        note(f"{where}: {error.strerror}" if where and error.strerror else error.strerror or str(error))
+        return FAILED
     return outcome if isinstance(outcome, int) else DONE
 
 

@@ -70,6 +70,10 @@ def test_a_mistyped_verb_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -
         (KeyboardInterrupt(), 130, "interrupted"),
         (click.UsageError("what?"), 2, "what?"),
         (BrokenPipeError(), 1, ""),
+        (PermissionError(13, "Permission denied", "results/a"), 1, "headway: results/a: Permission denied\n"),
+        (IsADirectoryError(21, "Is a directory", ".d.part", None, "d"), 1, "headway: d: Is a directory\n"),
+        (OSError(28, "No space left on device"), 1, "headway: No space left on device\n"),
+        (OSError("no room"), 1, "headway: no room\n"),
     ],
 )
 def test_errors_become_exit_statuses(

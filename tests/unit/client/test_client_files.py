@@ -119,12 +119,6 @@ def test_the_second_of_two_leaves_nothing_when_it_is_broken_off(tmp_path: Path) 
     assert left.read_bytes() == CONTENT[:1000]
 
 
-def test_a_place_where_a_folder_is_is_refused_before_it_is_fetched(tmp_path: Path) -> None:
-    with pytest.raises(IsADirectoryError, match="there is a folder of that name"):
-        Arriving(blob_of(CONTENT), tmp_path)
-    assert not list(tmp_path.iterdir())
-
-
 def test_what_arrives_damaged_is_thrown_away(tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.write_bytes(b"earlier")
@@ -206,3 +200,11 @@ def test_a_link_in_a_files_place_is_replaced_and_not_followed(tmp_path: Path) ->
     (target / "a").symlink_to(outside)
     saved(target, "a")
     assert outside.read_bytes() == b"mine" and (target / "a").read_bytes() == b"x" and not (target / "a").is_symlink()
+
+
+@pytest.mark.parametrize("path", ["", "a"], ids=["a call's result", "an output"])
+def test_where_a_folder_is_nothing_is_fetched(tmp_path: Path, path: str) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(IsADirectoryError, match="there is a folder of that name; nothing was written"):
+        saved(tmp_path, path)
+    assert [each.name for each in tmp_path.iterdir()] == ["a"]

@@ -10,6 +10,7 @@ from headway_bus.codec import encode, for_controller
 from headway_bus.errors import Refused
 from headway_bus.namespaces import Scope
 from headway_bus.records import MAX_DESCRIPTION, Code, Status, TaskInfo
+from headway_controller import descriptions as descriptions_module
 from headway_controller.descriptions import REMEMBERED, TOLD_CHANGES, TOLD_CHARACTERS
 from headway_controller.store.protocol import StoredTask
 from headway_controller.views import info_of_stored, info_of_task
@@ -193,6 +194,24 @@ def test_what_is_remembered_of_ended_ones_is_bounded() -> None:
         bench.end(number)
         describe(bench, number, "over")
     assert len(bench.controller.descriptions._recent) == REMEMBERED
+
+
+def test_so_are_their_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(descriptions_module, "REMEMBERED_CHARACTERS", 3_500)
+    bench = Bench()
+    bench.join(slots=10.0)
+    bench.submit(1, 2, 3, 4, 5, watch=False)
+    bench.take_all("runtime-1")
+    for number in (1, 2, 3, 4, 5):
+        bench.end(number)
+        describe(bench, number, "x" * 1_000)
+    describe(bench, 5, "y" * 900)
+    known = bench.controller.descriptions
+    assert list(known._recent) == [task_id(4), task_id(5)]
+    assert known._characters == sum(len(each.text) + len(each.story) for each in known._recent.values()) < 3_500
+    known.forget(task_id(4))
+    known.forget(task_id(5))
+    assert known._characters == 0
 
 
 def test_nothing_is_told_as_before_the_submission_though_the_clock_was_set_back() -> None:
