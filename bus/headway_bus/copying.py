@@ -15,6 +15,9 @@ READ_BYTES = 1024 * 1024
 MOST_NAME_BYTES = 255
 """Of a file's name, on the file systems that there are."""
 
+MARK_BYTES = 32
+"""What is added to it while the file is not whole, at most."""
+
 RANGE_BYTES = 64 * 1024 * 1024
 """Bytes that the kernel is asked to copy at once: little enough that whoever wants to stop it need not wait long."""
 
@@ -43,11 +46,10 @@ def stays_within(name: str, *, everywhere: bool = True) -> bool:
 
 def partial_of(target: Path, mark: str = "") -> Path:
     """Where a file grows until it is whole: hidden, beside its place, and under a name that is not too long either."""
-    name = f".{target.name}{mark}.part"
-    if len(os.fsencode(name)) > MOST_NAME_BYTES:
-        short = hashlib.blake2b(os.fsencode(target.name), digest_size=16).hexdigest()
-        name = f".{short}{mark}.part"
-    return target.with_name(name)
+    name = target.name
+    if len(os.fsencode(name)) > MOST_NAME_BYTES - MARK_BYTES:
+        name = hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()
+    return target.with_name(f".{name}{mark}.part")
 
 
 def check_room(folder: Path, size: int) -> None:
@@ -124,8 +126,13 @@ def settle(path: Path) -> None:
 
 
 def copy_whole(source: Path, target: Path) -> None:
-    """Copy a file with fsync, whole or not at all, in the place of an earlier one. The folder is made. Raises OSError."""
+    """Copy a file with fsync, whole or not at all, in the place of an earlier one. The folder is made. Raises OSError.
+
+    What a process that was killed left of the same is removed. Where there is no room nothing is begun.
+    """
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _remove_left(target)
+    check_room(target.parent, source.stat().st_size)
     partial = partial_of(target, f".{os.getpid()}")
     try:
         copy(source, partial)
@@ -134,6 +141,24 @@ def copy_whole(source: Path, target: Path) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _remove_left(target: Path) -> None:
+    before, _, after = partial_of(target, ".*").name.rpartition("*")
+    for path in target.parent.iterdir():
+        middle = path.name.removeprefix(before).removesuffix(after)
+        if path.name == before + middle + after and middle.isdecimal() and not _is_running(int(middle)):
+            path.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def write_whole(target: Path, content: bytes) -> None:

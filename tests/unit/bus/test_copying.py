@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
+import subprocess
 import tracemalloc
 from pathlib import Path
 
@@ -62,6 +63,32 @@ def test_a_name_may_be_as_long_as_the_disk_takes_it(source: Path, name: str) -> 
     assert target.read_bytes() == b"anew" and list(target.parent.iterdir()) == [target]
     others = [copying.partial_of(target.with_name(each)).name for each in (name, "y" + name[1:], "a")]
     assert len(set(others)) == 3 and others[2] == ".a.part"
+
+
+@pytest.mark.parametrize("name", ["model.bin", "x" * 255])
+def test_what_a_killed_process_left_of_the_same_is_removed(source: Path, name: str) -> None:
+    target = source.parent / "folder" / name
+    killed = subprocess.Popen(["true"])
+    killed.wait()
+    target.parent.mkdir()
+    left = copying.partial_of(target, f".{killed.pid}")
+    others = [
+        copying.partial_of(target, f".{os.getppid()}"),
+        copying.partial_of(target.with_name("other"), f".{killed.pid}"),
+        target.with_name(f".{target.name[:9]}.mine.part"),
+    ]
+    for path in (left, *others):
+        path.write_bytes(b"half")
+    copying.copy_whole(source, target)
+    assert sorted(target.parent.iterdir()) == sorted([target, *others])
+
+
+def test_where_there_is_no_room_nothing_is_begun(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copying, "ROOM_BYTES", 0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1 << 40, 1 << 40, 1000))  # type: ignore[attr-defined]
+    with pytest.raises(OSError, match="bytes are needed, and 1000 are free on the disk of"):
+        copying.copy_whole(source, source.parent / "folder" / "target")
+    assert not list((source.parent / "folder").iterdir())
 
 
 def test_a_copy_that_fails_leaves_what_was_there(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
