@@ -185,7 +185,9 @@ def script_files(script: str | Path, files: Files | None) -> tuple[str, dict[str
 def _present(path: Path) -> Path:
     """A file that is there: what is not is said before anything is sent."""
     if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "not a regular file: what a folder, a pipe or a device holds is not sent", str(path))
+        raise OSError(
+            errno.EINVAL, "not a regular file: what a folder, a pipe or a device holds is not sent", str(path)
+        )
     if not path.is_file():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     return path
