@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from headway.effects import Admitted, Answered, Effect, Ended, Failed, NotAdmitted, Published, Send
 from headway.parcels import MESSAGE_BYTES, MESSAGE_TASKS, Parcel, Unit, submit_message
+from headway.request import Request
 from headway_bus.endpoint import Frame
 from headway_bus.errors import BusError, ProtocolError, Refused
 from headway_bus.handover import Batch, Outbox
@@ -70,17 +71,6 @@ PASSING = frozenset({Code.NO_CONTROLLER, Code.OVERLOADED})
 
 WHOLE = frozenset({Code.STORE, Code.DRAINING, Code.FORBIDDEN})
 """Refusals that would be the same for every part of a submission, so that there is no use in halving it."""
-
-
-@dataclass(slots=True)
-class Request:
-    """An open question or verb. ``safe``: saying it twice changes nothing, so an overdue answer is asked for again."""
-
-    target: bytes
-    message: Message
-    frames: Sequence[Frame]
-    handle: Any
-    safe: bool
 
 
 @dataclass(slots=True)

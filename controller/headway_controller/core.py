@@ -385,15 +385,7 @@ class Controller:
         for follow in self.turn.waiting.values():
             self._keep_back(follow)
         kept, self._unstored = self._unstored, FollowUp()
-        due = self.turn.due
-        due.accepted = [*kept.accepted, *due.accepted]
-        due.new = [*kept.new, *due.new]
-        due.known = [*kept.known, *due.known]
-        due.operations = [*kept.operations, *due.operations]
-        due.ended = [*kept.ended, *due.ended]
-        due.replies = [*kept.replies, *due.replies]
-        for runtime, batches in kept.settled.items():
-            due.settled.setdefault(runtime, [])[:0] = batches
+        self.turn.due.put_first(kept)
 
     def on_outcomes(
         self,

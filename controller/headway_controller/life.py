@@ -13,17 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from headway_bus.ids import TaskId
-from headway_bus.records import (
-    ENDS,
-    AttemptEnd,
-    ErrorInfo,
-    File,
-    Options,
-    Outcome,
-    Reason,
-    Status,
-    Transition,
-)
+from headway_bus.records import ENDS, AttemptEnd, ErrorInfo, File, Options, Outcome, Reason, Status, Transition
 from headway_bus.records import Ended as AttemptEnded
 from headway_controller.dependencies import note_parent, verdict, waiting_for
 from headway_controller.news import News

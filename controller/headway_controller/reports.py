@@ -64,8 +64,13 @@ class Reports:
         self._successes = Successes(state, turn, scheduler, life)
         self.settle_batches = SETTLE_BATCHES
         self.logs_per_task = 10_000
-        self.log_rate = LogRate()
         """Records kept of a task; what is beyond is counted and dropped."""
+        self.log_rate = LogRate()
+
+    def limit_logs(self, per_task: int, per_second: float) -> None:
+        """Keep so many records of a task, and so many a second of one that writes faster (0: all of them)."""
+        self.logs_per_task = per_task
+        self.log_rate.rate = per_second
 
     def on_report(self, name: str, message: Report, frames: Sequence[Bytes], now: float) -> None:
         """What happened on a runtime. A repeated report changes nothing but is settled all the same."""

@@ -19,11 +19,11 @@ from headway_bus.ids import TaskId
 from headway_bus.keys import Prepare
 from headway_bus.link import BROKER, BusLink, Link, Received
 from headway_bus.logs import get_logger
-from headway_bus.messages import Changed, Denied, Heartbeat, Message, Packed, Rejected, Submit, Welcome
+from headway_bus.messages import Denied, Heartbeat, Message, Packed, Rejected, Submit, Welcome
 from headway_bus.namespaces import Scope, may_see, read_source
 from headway_bus.packing import can_pack
 from headway_bus.records import Blob, Code, Status
-from headway_controller.checks import MAX_TEXT
+from headway_controller.answers import code_of, shortened
 from headway_controller.core import Controller
 from headway_controller.desk import Desk
 from headway_controller.edges import EDGES_STATE, restore_edges
@@ -41,8 +41,6 @@ from headway_controller.verbs import Verbs
 from headway_controller.views import outcome_of_stored
 
 TICKS_PER_HEARTBEAT = 8
-MAX_REFUSED = 10_000
-"""Refused ones of a request that are named in its answer; more would make a header that nobody reads."""
 
 QUIET = 1.5
 """Heartbeats without a word from the broker, which answers one each, after which nobody else's silence counts either: it may
@@ -99,24 +97,21 @@ class ControllerService:
             file_limit=file_limit,
             seed=int.from_bytes(self.instance, "big"),
         )
-        self.core.reports.logs_per_task = logs_per_task
-        self.core.reports.log_rate.rate = float(logs_per_second)
+        self.core.reports.limit_logs(logs_per_task, float(logs_per_second))
         self.core.audience.can_seal = durability == "memory" or can_seal()
         self.core.scheduler.backlog.shares.weights.update(namespace_weights or {})
         self.core.copies.share = speculation
         self.core.fleet.unpacks = can_pack()
         self._choose(strategy, predictor, lookup_table)
         self._desk = Desk(self)
-        self._verbs = Verbs(self, self._finish)
-        self._verbs.lookup_table = lookup_table
+        self._verbs = Verbs(self, self._finish, lookup_table)
         self._retention = retention
         self._link: BusLink | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._wake: asyncio.Handle | None = None
         self._impatience: asyncio.TimerHandle | None = None
         self._wake_at = 0.0
-        self._ticked = self.now()
-        self._kept_house = self.now()
+        self._ticked = self._kept_house = self.now()
         self._asking: set[asyncio.Task[None]] = set()
         self._closed = False
         self._stop = asyncio.Event()
@@ -343,12 +338,7 @@ class ControllerService:
     def _perform(self, effect: Effect) -> None:
         match effect:
             case Send(target, message, frames):
-                if isinstance(message, Denied) and len(message.text) > MAX_TEXT:
-                    # It may quote what was asked, and nobody reads an answer of megabytes.
-                    message = Denied(message.request, message.code, message.text[:MAX_TEXT] + " …")
-                elif isinstance(message, Changed) and len(message.refused) > MAX_REFUSED:
-                    message = Changed(message.request, message.count, message.refused[:MAX_REFUSED])
-                self._send(target, message, frames)
+                self._send(target, shortened(message), frames)
             case Write() if self._closed:
                 pass  # nobody was told that it is stored, so whoever said it says it to the next controller
             case Write(ticket, operations):
@@ -442,12 +432,8 @@ class ControllerService:
                     text = f"the answer has {size} bytes, and {MAX_HEADER_BYTES} is what a peer reads; ask for less"
                     raise Refused(Code.TOO_LARGE, text)
                 self._perform(Send(source, message, tuple(frames)))
-        except Refused as refused:
-            self._perform(Send(source, Denied(request, Code(refused.code), str(refused))))
-        except StoreError as error:
-            self._perform(Send(source, Denied(request, Code.STORE, str(error))))
         except HeadwayError as error:
-            self._perform(Send(source, Denied(request, Code.INVALID, str(error))))
+            self._perform(Send(source, Denied(request, code_of(error), str(error))))
         except Exception as error:  # a defect of ours; whoever asked must not wait for an answer that never comes
             self.core.state.counters["questions.failed"] += 1
             log.error("a question could not be answered", exc_info=error)

@@ -32,6 +32,17 @@ class FollowUp:
     def is_empty(self) -> bool:
         return not (self.operations or self.accepted or self.ended or self.settled or self.replies)
 
+    def put_first(self, kept: FollowUp) -> None:
+        """What had been due before comes before what is due now."""
+        self.accepted = [*kept.accepted, *self.accepted]
+        self.new = [*kept.new, *self.new]
+        self.known = [*kept.known, *self.known]
+        self.operations = [*kept.operations, *self.operations]
+        self.ended = [*kept.ended, *self.ended]
+        self.replies = [*kept.replies, *self.replies]
+        for runtime, batches in kept.settled.items():
+            self.settled.setdefault(runtime, [])[:0] = batches
+
 
 class Turn:
     """The present wake-up's gathering. ``finish`` gives it out and begins the next."""

@@ -35,10 +35,10 @@ VERBS = "pause, resume, strategy, predictor, backup, check, validate, forget"
 class Verbs:
     """Does what is asked; ``answers`` maps a message's class to the method."""
 
-    def __init__(self, shell: Shell, finish: Callable[[], None]) -> None:
+    def __init__(self, shell: Shell, finish: Callable[[], None], lookup_table: str = "") -> None:
         self._shell = shell
         self._finish = finish
-        self.lookup_table = ""
+        self._lookup_table = lookup_table
         """The file of the predictor of that name, where the verb names none."""
 
         # Whoever asks may have left when the answer is worked out: what it may see comes with its question.
@@ -132,7 +132,7 @@ class Verbs:
                     if ask.verb == "strategy":
                         use_strategy(core.scheduler, name)
                     else:
-                        use_predictor(core.scheduler, name, str(ask.arguments.get("table", "")) or self.lookup_table)
+                        use_predictor(core.scheduler, name, str(ask.arguments.get("table", "")) or self._lookup_table)
                 except ValueError as error:
                     raise Refused(Code.INVALID, str(error)) from None
                 self._finish()
