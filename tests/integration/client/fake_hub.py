@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import zmq
+from msgspec.structs import replace
 
 from headway_bus import messages as m
 from headway_bus import payloads
@@ -340,7 +341,7 @@ class FakeHub:
             outcomes, frames = [], []
             for task in ended:
                 outcome, (result,) = self.outcomes[task]
-                outcomes.append(_with_result(outcome, self._placed(result, frames)))
+                outcomes.append(replace(outcome, result=self._placed(result, frames)))
             self._batch += 1
             self.unacknowledged.add(self._batch)
             self._answer(route, m.TasksEnded(self._batch, outcomes), frames)
@@ -488,18 +489,3 @@ def _perform(options: Options, data: bytes) -> Any:
         return functools.reduce(getattr, path.split("."), importlib.import_module(module))(*args, **kwargs)
     files = [[file.path, file.content.size] for file in options.files]
     return {"target": options.target, "args": list(args), "extras": extras, "files": files}
-
-
-def _with_result(outcome: Outcome, result: bytes | int | Blob) -> Outcome:
-    return Outcome(
-        outcome.task,
-        outcome.status,
-        outcome.attempt,
-        result,
-        outcome.error,
-        outcome.by_value,
-        outcome.runtime,
-        outcome.waited,
-        outcome.ran,
-        outcome.predicted,
-    )

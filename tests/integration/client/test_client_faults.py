@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
 
 import pytest
+from client_cases import run, until
 from fake_hub import FakeHub
 
 import headway
 from headway import core as cores
 from headway_bus.records import Code
-
-
-def run(work: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(work)
-
-
-async def until(condition: Any) -> None:
-    while not condition():  # noqa: ASYNC110 - what is waited for happens in another thread
-        await asyncio.sleep(0.002)
 
 
 @pytest.fixture

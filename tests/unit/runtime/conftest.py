@@ -6,6 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
+from runtime_world import World
+
+
+@pytest.fixture
+def world() -> World:
+    """A runtime's core that a controller has taken in."""
+    world = World()
+    world.connect()
+    return world
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from runtime_world import World, options
 
 from headway_bus import messages as m
@@ -10,13 +9,6 @@ from headway_bus.records import Kind
 from headway_runtime.core import GATHER
 
 COMMAND = options(Kind.COMMAND, "true")
-
-
-@pytest.fixture
-def world() -> World:
-    world = World()
-    world.connect()
-    return world
 
 
 def reports(world: World) -> int:
