@@ -173,18 +173,22 @@ async def fetch_file(connection: Connection, blob: Blob, target: Path) -> None:
     arriving = await asyncio.to_thread(Arriving, blob, target)
     part = connection.limits.blob_part
     asked: deque[asyncio.Task[bytearray]] = deque()
+    writing: asyncio.Future[None] | None = None
     following = arriving.offset
     try:
         while arriving.offset < blob.size:
             while following < blob.size and len(asked) < WINDOW:
                 asked.append(asyncio.create_task(_part(connection, blob, following, min(part, blob.size - following))))
                 following += part
-            await asyncio.to_thread(arriving.add, await asked.popleft())
+            writing = asyncio.ensure_future(asyncio.to_thread(arriving.add, await asked.popleft()))
+            await asyncio.shield(writing)
         await asyncio.to_thread(arriving.finish)
     finally:
         for each in asked:
             each.cancel()
         await asyncio.gather(*asked, return_exceptions=True)
+        if writing is not None:  # a disk may be slow, and whoever has broken this off may fetch it again at once
+            await asyncio.wait([writing])
         arriving.close()
 
 
@@ -244,7 +248,7 @@ class Arriving:
 
     def finish(self) -> None:
         """All is there: see that it is right, and put it into its place. Raises BusError, OSError."""
-        if not self._content.is_right:
+        if not self._content.is_right or os.fstat(self._file.fileno()).st_size != self._blob.size:
             self._path.unlink(missing_ok=True)
             raise BusError(
                 f"{self._target}: {self.offset} bytes arrived damaged, and were thrown away; fetch them again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -174,13 +175,15 @@ def test_c35_information(face: Face, folder: Path, release: Path, request: pytes
     created, started = shown["submitted_seconds"], shown["started_seconds"]
     assert shown["status"] == "running" and shown["ended"] is None and shown["ran"] == 0
     assert created <= started <= shown["modified_seconds"]
+    released = time.time()
     release.touch()
     records = until_ended(face, task)
-    shown = face.show(task)
-    assert (shown["submitted_seconds"], shown["started_seconds"]) == (created, pytest.approx(started, abs=0.5))
-    assert started <= records[0]["at_seconds"] <= shown["ended_seconds"] + 0.5
+    shown, after = face.show(task), time.time()
+    assert shown["submitted_seconds"] == created <= shown["started_seconds"] < shown["ended_seconds"] <= after
+    assert released <= shown["ended_seconds"]
+    assert created <= records[0]["at_seconds"] <= released
     assert shown["modified_seconds"] == shown["ended_seconds"]
-    assert shown["ran"] == pytest.approx(shown["ended_seconds"] - shown["started_seconds"], abs=0.5)
+    assert released - records[0]["at_seconds"] <= shown["ran"] <= after - created
     assert statuses(shown) == ["submitted", "running", "succeeded"]
     (listed,) = face.listed(name)
     assert (listed["id"], listed["status"], listed["ran"]) == (task, "succeeded", shown["ran"])
@@ -333,8 +336,8 @@ def test_whoever_asks_an_edge_that_is_not_there_is_told(shell: Shell) -> None:
     shell.ok("cancel", waiting["id"])
 
 
-def test_bundles_that_lie_or_lead_out_never_reach_the_bus(folder: Path, shell: Shell) -> None:
-    count = len(shell.ok("ps", "--json").json)
+def test_bundles_that_lie_or_lead_out_never_reach_the_bus(folder: Path, library: Library, shell: Shell) -> None:
+    count = len(list(library.bus.tasks()))
     evil = folder / "evil.zip"
     with zipfile.ZipFile(evil, "w") as packed:
         packed.writestr("main.py", "print(1)")
@@ -352,4 +355,4 @@ def test_bundles_that_lie_or_lead_out_never_reach_the_bus(folder: Path, shell: S
         done = shell("bundle", source, "--entry", "train.py")
         assert (done.status, done.out) == (1, "") and why in done.err and "Traceback" not in done.err
     assert not (folder.parent / "outside.txt").exists()
-    assert len(shell.ok("ps", "--json").json) == count
+    assert len(list(library.bus.tasks())) == count

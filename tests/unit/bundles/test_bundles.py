@@ -209,3 +209,11 @@ def test_a_repository_at_a_commit(folder: Path) -> None:
         pass
     with pytest.raises(BundleError, match="dash"), opened("--upload-pack=x", commit=first):
         pass
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.csv", b"12:30.csv", b"back\\slash.csv"])
+def test_names_that_not_every_system_has_are_refused_with_the_name(tmp_path: Path, name: bytes) -> None:
+    (tmp_path / "main.py").write_text("print(1)")
+    (tmp_path / os.fsdecode(name)).write_text("1")
+    with pytest.raises(BundleError, match=r"^the (name|path) '.*csv' (is not UTF-8|does not stay within the bundle)"):
+        from_folder(tmp_path)

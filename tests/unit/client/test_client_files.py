@@ -7,12 +7,15 @@ import errno
 import hashlib
 import os
 import shutil
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import headway
+from headway import blobs as blobs_module
 from headway.blobs import Arriving, FileSource
 from headway.outputs import Output, outputs_of, save
 from headway_bus import copying
@@ -148,6 +151,53 @@ def test_what_cannot_fit_is_refused_before_it_is_fetched(tmp_path: Path, monkeyp
     with pytest.raises(OSError, match="are free on the disk of"):
         Arriving(Blob(b"h" * 32, 10 << 30), tmp_path / "target")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_somebody_else_has_added_to_is_not_put_into_its_place(tmp_path: Path) -> None:
+    arriving = Arriving(blob_of(CONTENT), tmp_path / "target")
+    arriving.add(CONTENT)
+    (part,) = tmp_path.iterdir()
+    with part.open("ab") as file:
+        file.write(b"!")
+    with pytest.raises(BusError, match="arrived damaged"):
+        arriving.finish()
+    arriving.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_that_is_broken_off_is_over_when_nothing_is_written_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the next one would begin with a file that still grows."""
+    may_write, add = threading.Event(), Arriving.add
+
+    async def check() -> None:
+        loop, writes = asyncio.get_running_loop(), asyncio.Event()
+
+        def add_slowly(self: Arriving, data: bytes | bytearray) -> None:
+            loop.call_soon_threadsafe(writes.set)
+            assert may_write.wait(20)
+            add(self, data)
+
+        async def part(*_: object) -> bytearray:
+            return bytearray(CONTENT[:1000])
+
+        monkeypatch.setattr(Arriving, "add", add_slowly)
+        monkeypatch.setattr(blobs_module, "_part", part)
+        connection: Any = SimpleNamespace(limits=SimpleNamespace(blob_part=1000))
+        fetching = asyncio.create_task(blobs_module.fetch_file(connection, blob_of(CONTENT), tmp_path / "target"))
+        await writes.wait()
+        fetching.cancel()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not fetching.done()
+        may_write.set()
+        with pytest.raises(asyncio.CancelledError):
+            await fetching
+        (left,) = tmp_path.iterdir()
+        assert left.stat().st_size == 1000
+
+    asyncio.run(check())
 
 
 # ------------------------------------------------------------------------------------------ what a task left
