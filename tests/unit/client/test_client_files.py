@@ -194,10 +194,10 @@ def test_one_that_is_broken_off_is_over_when_nothing_is_written_any_more(
         may_write.set()
         with pytest.raises(asyncio.CancelledError):
             await fetching
-        (left,) = tmp_path.iterdir()
-        assert left.stat().st_size == 1000
 
     asyncio.run(check())
+    (left,) = tmp_path.iterdir()
+    assert left.stat().st_size == 1000
 
 
 # ------------------------------------------------------------------------------------------ what a task left
