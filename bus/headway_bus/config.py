@@ -29,6 +29,8 @@ PREFIX = "HEADWAY_"
 BUS_VARIABLE = "HEADWAY_BUS"
 FILE_VARIABLE = "HEADWAY_CONFIG"
 KEY_VARIABLE = "HEADWAY_KEY_FILE"
+TASKS_VARIABLE = "HEADWAY_TASKS_ENVIRONMENT"
+"""What a private bus leaves its runtime: the variables that it has set for itself, as its tasks shall find them."""
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -363,3 +365,12 @@ def _text_expectation(meta: Meta) -> str:
         return f"nothing or {address}" if meta.pattern.endswith("?$") else address
     least = f"at least {meta.min_length} and " if meta.min_length else ""
     return f"text of {least}at most {meta.max_length} characters"
+
+
+def environment_of_tasks(environ: Mapping[str, str]) -> dict[str, str]:
+    """A runtime's environment without what its private bus has set for itself."""
+    found = dict(environ)
+    before: dict[str, str | None] = msgspec.json.decode(found.pop(TASKS_VARIABLE, "{}"))
+    for name in before:
+        found.pop(name, None)
+    return found | {name: value for name, value in before.items() if value is not None}

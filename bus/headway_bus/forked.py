@@ -23,6 +23,7 @@ class Forked:
 
     def __init__(self, work: Callable[[], None], closing: Iterable[int] = ()) -> None:
         self.returncode: int | None = None
+        _flush()  # what waits there would be written twice
         self.pid = os.fork()
         if not self.pid:
             _become(work, closing)
@@ -66,10 +67,14 @@ def _become(work: Callable[[], None], closing: Iterable[int]) -> NoReturn:
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
-        with suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
+        _flush()
         os._exit(status)  # what the parent would do at its own end is not to be done here
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # there is none, or nobody reads it
+            stream.flush()
 
 
 def wait_for_end(pid: int, timeout: float) -> None:
@@ -80,6 +85,8 @@ def wait_for_end(pid: int, timeout: float) -> None:
         time.sleep(min(timeout, LOOK_SECONDS))
         return
     try:
-        select.select([descriptor], [], [], timeout)
+        poll = select.poll()  # select itself fails in a program that has a thousand files open
+        poll.register(descriptor, select.POLLIN)
+        poll.poll(timeout * 1000)
     finally:
         os.close(descriptor)

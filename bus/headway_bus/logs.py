@@ -67,9 +67,14 @@ class Logger:
             self._write("critical", event, fields)
 
     def _write(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
-        from headway_bus import log_lines
-
-        log_lines.write(self._logger, level, event, {**self._context, **fields})
+        fields = {**self._context, **fields}
+        try:
+            from headway_bus import log_lines
+        except (ImportError, OSError):  # no descriptor is left, say, which is what was to be told
+            exc_info = fields.pop("exc_info", None)
+            self._logger.log(getattr(logging, level.upper()), "%s %s", event, fields, exc_info=exc_info)
+            return
+        log_lines.write(self._logger, level, event, fields)
 
 
 class _Handler(logging.StreamHandler[TextIO]):
@@ -81,8 +86,10 @@ class _Handler(logging.StreamHandler[TextIO]):
 
     def format(self, record: logging.LogRecord) -> str:
         if self.formatter is None:
-            from headway_bus import log_lines
-
+            try:
+                from headway_bus import log_lines
+            except (ImportError, OSError):
+                return super().format(record)
             self.setFormatter(log_lines.formatter(*self._drawn))
         return super().format(record)
 

@@ -35,9 +35,11 @@ class EarlyHub:
     """
 
     def __init__(self, path: Iterable[str | Path] = (), by_value: bool = False, ahead: bool = False) -> None:
+        self._is_ordered = False
         self.stream, theirs = socket.socketpair()
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
-        command = [sys.executable, "-m", "headway.private_hub", str(os.getpid()), str(theirs.fileno())]
+        # -P: a file of the user's in the current folder must not stand in for a module of the bus's.
+        command = [sys.executable, "-P", "-m", "headway.private_hub", str(os.getpid()), str(theirs.fileno())]
         try:
             self._process = subprocess.Popen(
                 [*command, AHEAD] if ahead else command,
@@ -61,6 +63,7 @@ class EarlyHub:
 
     def order(self, order: Mapping[str, Any], inherited: Iterable[int] = ()) -> None:
         """Say what the bus is to be. ``inherited``: descriptors that it keeps open as long as it lives."""
+        self._is_ordered = True
         descriptors = list(inherited)
         message = json.dumps(dict(order)).encode()
         data = len(message).to_bytes(4, "big") + message
@@ -87,15 +90,23 @@ class EarlyHub:
 
     def written(self) -> str:
         """The end of what it has written: its log."""
-        self._output.seek(0)
-        return self._output.read()[-LAST_WORDS_BYTES:].decode("utf-8", "replace").strip() or "(nothing)"
+        descriptor = self._output.fileno()
+        # It writes where this descriptor stands: that must not move.
+        words = os.pread(descriptor, LAST_WORDS_BYTES, max(0, os.fstat(descriptor).st_size - LAST_WORDS_BYTES))
+        return words.decode("utf-8", "replace").strip() or "(nothing)"
 
     def discard(self) -> None:
         """It is not wanted. Nothing if it has got its order and was stopped."""
         if self.stream.fileno() >= 0:
             self._close()
-            # Its runtime, forked and waiting, sees the end of its pipe.
-            self._process.kill()
+            if (
+                self._is_ordered
+            ):  # its stop was interrupted: the runtime, which outlives a bus, must not outlive this one
+                from headway.private_hub import kill_tree
+
+                kill_tree(self.pid)
+            else:
+                self._process.kill()  # its runtime, forked and waiting, sees the end of its pipe
             self._process.wait()
 
     def close(self) -> None:
@@ -112,7 +123,10 @@ def _environment(path: Iterable[str | Path], by_value: bool) -> dict[str, str]:
     """This program's environment, less what would lead the private bus elsewhere, with its import path."""
     environment = {name: value for name, value in os.environ.items() if name not in LEADING_ELSEWHERE}
     environment |= {"HEADWAY_BROKER_REQUIRE_KEYS": "false", "HEADWAY_BUS_KEY_FILE": ""}
-    here = [entry or str(Path.cwd()) for entry in sys.path if not entry or Path(entry).exists()]
+    library = Path(os.__file__).parent
+    # Tasks find this path as well, and may be of another version of Python, which has a library of its own.
+    own = {str(library), str(library / "lib-dynload")}
+    here = [entry or str(Path.cwd()) for entry in sys.path if not entry or (entry not in own and Path(entry).exists())]
     environment["PYTHONPATH"] = os.pathsep.join([*(str(Path(each).resolve()) for each in path), *here])
     if by_value:
         environment["HEADWAY_RUNTIME_BY_VALUE"] = "true"

@@ -260,7 +260,8 @@ class RuntimeProcess:
             self._child.begin(self._arguments(), environment)
         else:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "headway_runtime", *self._arguments()],
+                # -P: a file of the user's in the current folder must not stand in for a module of the runtime's.
+                [sys.executable, "-P", "-m", "headway_runtime", *self._arguments()],
                 stdin=subprocess.DEVNULL,
                 env=environment,
                 # Ctrl-C in a terminal goes to the whole group: the hub alone decides when the runtime drains.

@@ -22,6 +22,7 @@ import psutil
 
 from headway.ahead import RuntimeAhead
 from headway.early_hub import AHEAD
+from headway_bus.descriptors import receive
 
 POLL = 0.5
 """Seconds between looks at the parent."""
@@ -44,7 +45,7 @@ def main() -> None:
     hub.import_services()
     order = _received(stream)
     status = 0
-    if order is not None and os.getppid() == parent:
+    if order is not None:
         status = _serve(order, parent, stream, runtime)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -57,9 +58,10 @@ def _serve(order: dict[str, Any], parent: int, stream: socket.socket, runtime: R
     from headway_bus.errors import HeadwayError
 
     folder = order["folder"]
-    os.environ.update(order["environment"])
-    threading.Thread(target=_watch, args=(parent, folder), name="headway-parent", daemon=True).start()
     try:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # until it serves: what is below cleans up
+        threading.Thread(target=_watch, args=(parent, folder), name="headway-parent", daemon=True).start()
+        _take_settings(order["environment"])
         settings = load(None, {"broker.bind": order["bind"], "controller.state": f"{folder}/state"})
         with_runtime = bool(order["with_runtime"])
         return hub.run(
@@ -68,14 +70,25 @@ def _serve(order: dict[str, Any], parent: int, stream: socket.socket, runtime: R
     except HeadwayError as error:
         print(f"headway: {error}", file=sys.stderr)
         return 1
+    except SystemExit:
+        return 1
     finally:
         if os.getppid() != parent:  # else the parent wants to read what is there, and deletes it itself
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _take_settings(given: dict[str, str]) -> None:
+    """Set variables for this bus. Tasks find what was there before: one may start a bus of its own."""
+    from headway_bus.config import PREFIX, TASKS_VARIABLE
+
+    before = {name: os.environ.get(name) for name in given if name.startswith(PREFIX)}
+    os.environ.update(given)
+    os.environ[TASKS_VARIABLE] = json.dumps(before)
+
+
 def _received(stream: socket.socket) -> dict[str, Any] | None:
     """The order; None if there will be none. The descriptors that come with it stay open as long as this process lives."""
-    data, _descriptors, _, _ = socket.recv_fds(stream, 65536, MOST_DESCRIPTORS)
+    data, _descriptors = receive(stream, 65536, MOST_DESCRIPTORS)
     while len(data) < LENGTH_BYTES or len(data) < LENGTH_BYTES + int.from_bytes(data[:LENGTH_BYTES], "big"):
         more = stream.recv(65536)
         if not more:
@@ -90,6 +103,7 @@ def kill_tree(pid: int) -> None:
     try:
         hub = psutil.Process(pid)
         tree = [hub, *hub.children(recursive=True)]
+        tree.sort(key=lambda each: each.pid == os.getpid())  # whoever ends himself first ends nobody else
     except psutil.NoSuchProcess:
         return
     for process in tree:

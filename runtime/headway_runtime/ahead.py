@@ -6,6 +6,7 @@ started anew does.
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,8 +27,10 @@ _waiting: list[NurseryAhead] = []
 
 def serve(told: Callable[[], list[str] | None]) -> None:
     """Import what a runtime needs, wait for its command line, and run it. ``told`` returns None if there will be none."""
-    from headway_runtime import nursery
+    from headway_runtime import nursery, processes
 
+    # Whoever has a bus of its own takes the end of that for the end of its work: nobody would come back for the results.
+    processes.die_with_parent(os.getppid())
     ours, theirs = socket.socketpair()
     _waiting.append(NurseryAhead(Forked(lambda: nursery.serve_later(theirs), [ours.fileno()]), ours))
     theirs.close()

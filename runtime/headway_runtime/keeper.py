@@ -208,6 +208,10 @@ def _waiting_nursery(environment: dict[str, str]) -> tuple[subprocess.Popen[byte
     found = ahead.take()
     if found is None:
         return None
-    with suppress(OSError):  # it has ended, and we shall learn of that
+    try:
         found.stream.sendall(_framed(_encode(environment)))
+    except OSError:  # it was killed meanwhile
+        found.stream.close()
+        found.process.wait()
+        return None
     return found.process, found.stream

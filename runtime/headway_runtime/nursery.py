@@ -28,6 +28,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from headway_bus import memory
+from headway_bus.descriptors import receive
 from headway_bus.loops import settle_imports
 from headway_runtime import child as children
 from headway_runtime import processes
@@ -111,9 +112,7 @@ class Nursery:
 
     def _receive(self) -> bool:
         try:
-            data, descriptors, _, _ = socket.recv_fds(
-                self._stream, READ_BYTES, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
-            )
+            data, descriptors = receive(self._stream, READ_BYTES, MOST_DESCRIPTORS)
         except ConnectionError:
             return False
         if not data:
@@ -334,7 +333,9 @@ def _run_child(descriptors: list[int], settings: ChildSettings, folder: str) -> 
 def serve_later(stream: socket.socket) -> None:
     """As :func:`main`, in a process that was forked before its runtime knew what it will be; its environment comes first."""
     with suppress(EOFError):
-        os.environ.update(msgspec.msgpack.decode(_message(stream), type=dict[str, str]))
+        environment = msgspec.msgpack.decode(_message(stream), type=dict[str, str])
+        os.environ.clear()
+        os.environ.update(environment)
         main(stream.detach())
 
 

@@ -116,7 +116,7 @@ class RuntimeService:
         self._next_watch = 0.0
         self._next_trim = 0.0
         # A task that connects finds the bus that it came from.
-        self._environment = {**os.environ, config.BUS_VARIABLE: setup.url}
+        self._environment = {**config.environment_of_tasks(os.environ), config.BUS_VARIABLE: setup.url}
         self._environment.pop(MARK, None)
         # The runtime's key is not its tasks': a task that connects brings one of its own.
         for variable in (config.KEY_VARIABLE, "HEADWAY_BUS_KEY_FILE"):

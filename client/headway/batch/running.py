@@ -417,8 +417,10 @@ def _bus_of(
                 ahead(hub.has_spoken)
             yield hub.wait_until_ready(START_PATIENCE), hub
         finally:
-            hub.stop()
-            _end_runtime(Path(temporary))
+            try:
+                hub.stop()
+            finally:  # also when that is interrupted
+                _end_runtime(Path(temporary))
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -223,3 +223,10 @@ def test_text_of_an_override_is_understood_as_in_the_environment(home: dict[str,
     settings = config.load(overrides={"runtime.labels": "zone=lab", "runtime.slots": "2"}, environ=home)
     assert settings.runtime.labels == {"zone": "lab"}
     assert settings.runtime.slots == 2.0
+
+
+def test_tasks_find_what_was_there_before_their_private_bus_came() -> None:
+    own = {"HEADWAY_RUNTIME_SERVES": "command", "HEADWAY_LOGS_LEVEL": "warning", "PATH": "/bin"}
+    told = {config.TASKS_VARIABLE: '{"HEADWAY_RUNTIME_SERVES": null, "HEADWAY_LOGS_LEVEL": "debug"}'}
+    assert config.environment_of_tasks(own | told) == {"HEADWAY_LOGS_LEVEL": "debug", "PATH": "/bin"}
+    assert config.environment_of_tasks(own) == own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -70,3 +71,26 @@ def test_waiting_for_an_end_returns_at_the_end() -> None:
     while child.poll() is None:
         wait_for_end(child.pid, 60.0)
     assert time.monotonic() - began < 60.0
+
+
+def test_waiting_works_in_a_program_that_has_a_thousand_files_open() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096) if hard > 0 else 4096, hard))
+    reading, writing = os.pipe()
+    many: list[int] = []
+    try:
+        child = Forked(lambda: (os.read(reading, 1), None)[1], [writing])
+        while not many or many[-1] < 1100:
+            many.append(os.dup(reading))
+        os.close(writing)
+        assert child.wait(10) == 0
+    finally:
+        for descriptor in [*many, reading]:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_what_waits_to_be_written_is_written_once() -> None:
+    program = "from headway_bus.forked import Forked; print('once'); Forked(lambda: None).wait(10)"
+    written = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert written.stdout == "once\n"

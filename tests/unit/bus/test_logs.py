@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -132,3 +133,23 @@ def test_unknown_level_is_refused() -> None:
 def test_without_configure_nothing_is_written_below_warning(capsys: pytest.CaptureFixture[str]) -> None:
     logs.get_logger("headway.client").info("a library says nothing by itself")
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_line_is_written_also_where_nothing_more_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    import headway_bus
+
+    monkeypatch.delattr(headway_bus, "log_lines", raising=False)
+    monkeypatch.setitem(sys.modules, "headway_bus.log_lines", None)
+    stream = io.StringIO()
+    logs.configure("info", json=True, stream=stream)
+    log = logs.get_logger("broker").bind(peer="one")
+    log.warning("no descriptor is left", limit=1024)
+    try:
+        raise ValueError("wrong")
+    except ValueError:
+        log.exception("a message could not be handled")
+    text = stream.getvalue()
+    assert "no descriptor is left" in text
+    assert "'limit': 1024" in text
+    assert "'peer': 'one'" in text
+    assert "ValueError: wrong" in text
