@@ -25,7 +25,7 @@ def test_a_job_has_a_bus_of_its_own_if_it_wants_one(shell: Shell) -> None:
 
 
 def test_a_job_finds_neither_settings_nor_descriptors_of_its_private_bus(shell: Shell) -> None:
-    ran(shell, write_batch(shell, job("one", "env; echo; for each in /proc/$$/fd/*; do readlink $each; done")))
+    ran(shell, write_batch(shell, job("one", "env; echo; for each in /proc/$$/fd/*; do readlink $each; done; true")))
     environment, _, descriptors = text_of(shell, "one").partition("\n\n")
     assert re.findall("^HEADWAY_(?:RUNTIME|CONTROLLER|LOGS|TASKS)_.*", environment, re.MULTILINE) == []
     (path,) = re.findall("^PYTHONPATH=(.*)$", environment, re.MULTILINE)

@@ -82,6 +82,7 @@ def test_waiting_works_in_a_program_that_has_a_thousand_files_open() -> None:
         child = Forked(lambda: (os.read(reading, 1), None)[1], [writing])
         while not many or many[-1] < 1100:
             many.append(os.dup(reading))
+        wait_for_end(child.pid, 0.01)
         os.close(writing)
         assert child.wait(10) == 0
     finally:
@@ -92,5 +93,8 @@ def test_waiting_works_in_a_program_that_has_a_thousand_files_open() -> None:
 
 def test_what_waits_to_be_written_is_written_once() -> None:
     program = "from headway_bus.forked import Forked; print('once'); Forked(lambda: None).wait(10)"
-    written = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    written = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
     assert written.stdout == "once\n"
