@@ -59,7 +59,7 @@ def limits() -> str:
         ("connections with one client's key", "fixed", fixed.per_key, "rejected.limit"),
         ("seconds of a handshake", "broker.handshake_timeout", broker["handshake_timeout"], ""),
         ("connections on which nobody has said hello", "broker.max_half_open", broker["max_half_open"], "cut.half-open"),
-        ("bytes that come without a message's end", "fixed", f"{UNHEARD_MESSAGES} × `bus.max_message`", "cut.endless"),
+        ("bytes through the port without a message's end", "fixed", f"{UNHEARD_MESSAGES} × `bus.max_message`", "cut.endless"),
         ("answers to strangers in a second", "fixed", fixed.strangers_per_second, "strangers.unanswered"),
         ("topics of a peer", "broker.max_topics", broker["max_topics"], "rejected.limit"),
         ("messages that wait for a peer", "broker.high_water_mark", broker["high_water_mark"], "refused.full"),

@@ -209,7 +209,7 @@ class Arriving:
         copying.check_room(target.parent, blob.size - (self._path.stat().st_size if self._path.exists() else 0))
         self._file = self._claim()
         present = os.fstat(self._file.fileno()).st_size
-        if present > blob.size:
+        if present > blob.size or blob.named:  # without a hash nobody would see what it may have suffered
             self._file.truncate(0)
         elif present:
             self._take_in_earlier()

@@ -282,8 +282,8 @@ class PartialBlob:
         self._path = self._final.with_suffix(".part")
         self._content = Content(blob)
         present = self._path.stat().st_size if self._path.exists() else 0
-        # Whole and never renamed, or longer than it can be: from the beginning.
-        self.has_earlier = 0 < present < blob.size
+        # Whole and never renamed, longer than it can be, or without a hash that would show damage: from the beginning.
+        self.has_earlier = 0 < present < blob.size and not blob.named
         check_room(folder.blobs, blob.size - (present if self.has_earlier else 0))
         # Unbuffered: what was held back for a full disk would be tried again when the file is closed to be removed.
         self._file = self._path.open("ab" if self.has_earlier else "wb", buffering=0)

@@ -69,9 +69,7 @@ def _explain_sqlite(error: sqlite3.Error, where: str, path: Path | None) -> Stor
         return damaged(path, f"{name}: {error}")
     if code == sqlite3.SQLITE_FULL:
         room = free_space(path) if path else "no memory"
-        return StoreError(
-            f"the disk of {where} is full ({room}); nothing of this was stored. Make room: writing then goes on"
-        )
+        return StoreError(f"the disk of {where} is full ({room}); nothing was changed. Make room: writing then goes on")
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreError(f"{where} is locked by another program that writes to it; end that program's transaction")
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
@@ -80,7 +78,7 @@ def _explain_sqlite(error: sqlite3.Error, where: str, path: Path | None) -> Stor
         )
     if code == sqlite3.SQLITE_IOERR:
         room = free_space(path) if path else "no memory"
-        return StoreError(f"the disk of {where} does not take writes ({name}, {room}); nothing of this was stored")
+        return StoreError(f"the disk of {where} does not take writes ({name}, {room}); nothing was changed")
     if code == sqlite3.SQLITE_TOOBIG:
         return StoreError(f"a value is too large for a row of {where}; values of more than some MB belong in a blob")
     return StoreError(f"{where}: {name}: {error}")

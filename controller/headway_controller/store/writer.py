@@ -164,7 +164,9 @@ class Writer:
             except Exception as error:
                 reason = self._database.explain(error)
                 if tasks is None or not self._journal.tasks.isdisjoint(tasks):
-                    raise reason from error
+                    if isinstance(reason, StoreDamaged):
+                        raise reason from error
+                    raise StoreError(f"it is stored, but cannot be read yet: {reason}") from error
 
     def close(self) -> None:
         """Store what was handed over, report it, and end the thread."""

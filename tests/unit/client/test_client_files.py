@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import headway
 from headway import blobs as blobs_module
@@ -98,6 +99,19 @@ def test_what_came_before_a_cut_is_not_fetched_again(tmp_path: Path) -> None:
     other = Arriving(blob_of(b"other"), target)
     assert other.offset == 0, "what has come of another file is no part of this one"
     other.close()
+
+
+def test_what_no_hash_will_check_begins_anew(tmp_path: Path) -> None:
+    blob = replace(blob_of(CONTENT), named=True)
+    first = Arriving(blob, tmp_path / "target")
+    first.add(bytes(1000))
+    first.close()
+    second = Arriving(blob, tmp_path / "target")
+    assert second.offset == 0
+    second.add(CONTENT)
+    second.finish()
+    second.close()
+    assert (tmp_path / "target").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("names", [("one", "two"), ("one", "one")], ids=["two places", "one place"])

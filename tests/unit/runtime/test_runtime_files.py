@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from headway_bus import copying
 from headway_bus.errors import BusError
@@ -93,6 +94,19 @@ def test_a_value_in_parts_is_there_when_it_is_whole_and_right(folder: WorkFolder
     assert not folder.has_blob(blob)
     assert partial.add(content[6:])
     assert folder.has_blob(blob)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_only_what_a_hash_will_check_goes_on_where_it_was(folder: WorkFolder, named: bool) -> None:
+    content = b"0123456789"
+    blob = replace(blob_of(content), named=named)
+    folder.blob_path(blob).with_suffix(".part").write_bytes(content[:6])
+    partial = PartialBlob(folder, blob)
+    assert partial.has_earlier is not named
+    if partial.has_earlier:
+        partial.read_earlier()
+    assert partial.add(content[partial.offset :])
+    assert folder.blob_path(blob).read_bytes() == content
 
 
 @pytest.mark.parametrize("content", [b"012345678X", b"0123456789 and more"])
