@@ -24,6 +24,7 @@ from headway_bus.namespaces import Scope, may_see, read_source
 from headway_bus.packing import can_pack
 from headway_bus.records import Blob, Code, Status
 from headway_controller.answers import code_of, shortened
+from headway_controller.blob_threads import BlobThreads
 from headway_controller.core import Controller
 from headway_controller.desk import Desk
 from headway_controller.edges import EDGES_STATE, restore_edges
@@ -84,8 +85,7 @@ class ControllerService:
         self._receipts: deque[Receipt] = deque()
         self.store = open_store(state_folder / "headway.db", self._on_stored_in_thread, durability)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="headway-read")
-        # Parts of a blob are written, and answered, in the order in which they came or were asked for: one thread.
-        self._blob_thread = ThreadPoolExecutor(1, thread_name_prefix="headway-blob")
+        self._blobs = BlobThreads(self.store.blobs)
         self.core = Controller(
             self.instance,
             load_scheduler(self.store, fifo_queues, ahead),
@@ -225,7 +225,7 @@ class ControllerService:
         if self._link is not None:
             await self._link.close()
         self._readers.shutdown(wait=False)
-        self._blob_thread.shutdown(wait=False)
+        self._blobs.close()
 
     # ------------------------------------------------------------------------------------------- the link's calls
 
@@ -405,10 +405,10 @@ class ControllerService:
         return await self._loop.run_in_executor(self._readers, function, *arguments)
 
     async def put_blob(self, blob: Blob, offset: int, data: bytes) -> int:
-        return await self._loop.run_in_executor(self._blob_thread, self.store.blobs.put_part, blob, offset, data)
+        return await self._blobs.put(blob, offset, data)
 
     async def get_blob(self, blob: Blob, offset: int, length: int) -> bytes:
-        return await self._loop.run_in_executor(self._blob_thread, self.store.blobs.read_part, blob, offset, length)
+        return await self._blobs.get(blob, offset, length)
 
     # ------------------------------------------------------------------------------------------- questions
 

@@ -30,7 +30,7 @@ ROOM_BYTES = 64 * 1024 * 1024
 SYNC_BYTES = 64 * 1024 * 1024
 """Bytes after which a growing blob is flushed, so that its end need not wait for all of it."""
 
-_STRIPES = 64
+_STRIPES = 1024
 _MOST_GROWING = 1_000
 """Hashes of unfinished blobs that are remembered."""
 
@@ -78,6 +78,10 @@ class BlobFolder:
                     path.with_name(path.name + ".part").unlink(missing_ok=True)
                     self._growing.pop(blob.hash, None)
                 raise explain(error, path) from error
+
+    def is_read_again(self, blob: Blob, end: int) -> bool:
+        """Whether the part that ends there completes a large blob that an earlier process began: all of it is read then."""
+        return blob.size >= SYNC_BYTES and end >= blob.size and blob.hash not in self._growing
 
     def put(self, data: bytes) -> Blob:
         """Store a whole value."""
@@ -230,13 +234,15 @@ class BlobFolder:
 
     def _add_to_hash(self, blob: Blob, offset: int, data: bytes | memoryview) -> None:
         """Hash it as it comes. What an earlier process began is hashed when all is there."""
-        at, digest = self._growing.pop(blob.hash, (0, None)) if offset else (0, hashlib.blake2b(digest_size=HASH_BYTES))
+        at, digest = self._growing.get(blob.hash, (0, None)) if offset else (0, hashlib.blake2b(digest_size=HASH_BYTES))
         if digest is None or at != offset:
+            self._growing.pop(blob.hash, None)
             return
         digest.update(data)
+        self._growing.pop(blob.hash, None)  # the last one is the one that grew last
         self._growing[blob.hash] = offset + len(data), digest
         if len(self._growing) > _MOST_GROWING:
-            self._growing.pop(next(iter(self._growing)), None)
+            self._growing.pop(list(self._growing)[0], None)  # noqa: RUF015 - another thread may add to it meanwhile
 
     def _append(self, descriptor: int, present: int, data: bytes | memoryview) -> int:
         try:
@@ -281,7 +287,7 @@ class BlobFolder:
         return self.folder / name[:2] / name
 
     def _lock_of(self, digest: bytes) -> threading.RLock:
-        return self._locks[digest[0] % _STRIPES]
+        return self._locks[int.from_bytes(digest[:2], "big") % _STRIPES]
 
     def _files(self) -> Iterator[Path]:
         """Blobs and parts; whatever else a person may have put here is not touched."""
