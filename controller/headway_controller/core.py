@@ -250,6 +250,8 @@ class Controller:
                 if code == Code.UNKNOWN_TARGET:
                     self.fleet.on_gone(target, now)
                     self.audience.on_gone(target)
+                else:
+                    self.fleet.on_refused(target, kind)
             case Rejected(code, text, _):
                 # Of a message of ours: a defect, or an answer that is too large. Never answered, or the two of us would
                 # go on refusing each other's refusals.

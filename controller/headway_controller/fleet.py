@@ -19,6 +19,7 @@ from headway_bus.messages import (
     Registered,
     SendInventory,
     SetDrain,
+    tag_of,
 )
 from headway_bus.records import Code
 from headway_bus.session import LAST_RETRY
@@ -50,6 +51,8 @@ MAX_ROUND_TRIP = 3_600.0
 
 MOST_HEARTBEAT = 3_600.0
 """Seconds; a runtime that wishes for less frequent signs of life gets those of the bus."""
+
+TAKE_BACK = tag_of("TakeBack")
 
 FULL = "full"
 """What an edge's heartbeat says (above 0) while its disk takes nothing."""
@@ -95,6 +98,9 @@ class Fleet:
         self.reports = reports
         self.copies = copies
         self.leases = Leases(state, turn, self)
+        self._unheard: set[str] = set()
+        """Runtimes to which a word that asks something back could not be passed on: it is said again with the next tick."""
+
         self.unpacks: list[str] = []
         """Forms of packed messages that this controller can read."""
 
@@ -139,6 +145,7 @@ class Fleet:
         self.life.news.on_runtime(name, known.state, "", now + self.life.wall_offset)
         known.outbox.acknowledge_through(message.assigned)
         self._reconcile(known, message, now)
+        self.scheduler.ask_anew(name, now)
         known.outbox.renew()
         self.assignments.resend(known, now)
         self.life.recovery.on_answered(name, now)
@@ -236,6 +243,11 @@ class Fleet:
             self.scheduler.drain(name, True)
             self.turn.note("info", "runtime cut off", runtime=name, holds=len(runtime.held))
 
+    def on_refused(self, name: str, kind: str) -> None:
+        """The broker could not pass on a message of this kind, though the runtime is connected: its queue is full."""
+        if kind == TAKE_BACK:
+            self._unheard.add(name)
+
     def on_revoked(self, name: str, now: float) -> None:
         """Its key was revoked or has expired: it will not be back, so nobody waits for its lease to run out."""
         runtime = self.state.runtimes.get(name)
@@ -256,6 +268,8 @@ class Fleet:
 
     def on_time(self, now: float) -> None:
         """Runtimes that have been silent for too long are lost with everything that they hold."""
+        while self._unheard:
+            self.scheduler.ask_anew(self._unheard.pop(), now)
         patience = self.missed + LATE
         recent = now - self.heartbeat * patience
         for runtime in list(self.state.runtimes.values()):

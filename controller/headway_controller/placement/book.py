@@ -244,6 +244,11 @@ class Book:
         self.recalled.update(tasks)
         self.recalls.count += len(tasks)
 
+    def forget_recalls(self) -> None:
+        """Nobody may have heard that they are asked back, or the answer is lost: they may be asked for again."""
+        self.recalls.count -= len(self.recalled)
+        self.recalled.clear()
+
     def plan(self, work: Work, count: int) -> None:
         """So many more are planned here, or fewer where it is negative."""
         prediction, slots = work.prediction, work.demand.need.slots

@@ -81,7 +81,7 @@ class Fleet:
         if book is not None:
             self._leave_pool(book)
             self.dirty.pop(book, None)
-            self.recalls.count -= len(book.recalled)
+            book.forget_recalls()
             for table in (self.holders, self.closed):
                 table.pop(book, None)
         return book

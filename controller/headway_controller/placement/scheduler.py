@@ -316,6 +316,14 @@ class Scheduler:
         self._counters["asked_back"] += sum(len(tasks) for _, tasks in found)
         return found
 
+    def ask_anew(self, name: str, now: float) -> None:
+        """What was asked back from the runtime may not have been heard there: it may be asked for again."""
+        book = self.fleet.books.get(name)
+        if book is not None:
+            book.forget_recalls()
+            if not book.open(now):
+                self.fleet.closed[book] = None
+
     def next_wake(self) -> float:
         """When :meth:`dispatch` should be called though nothing happened; infinity: need not be."""
         return self.fleet.next_wake() if self.queued else math.inf

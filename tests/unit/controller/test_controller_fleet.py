@@ -268,6 +268,41 @@ class TestHeartbeats:
             assert bench.controller.state.runtimes[RUNTIME].round_trip == 0.0
 
 
+class TestAskingBack:
+    """The word is in no hand-over: whatever may have lost it lets it be said again."""
+
+    @staticmethod
+    def held(bench: Bench) -> list[Held]:
+        return [Held(task, attempt, "held") for task, attempt in bench.controller.state.runtimes[RUNTIME].held]
+
+    def test_what_was_asked_of_one_that_had_been_cut_off_is_not_waited_for_when_it_is_back(self) -> None:
+        bench = Bench()
+        bench.join(slots=2)
+        bench.submit(1, 2)
+        bench.take_all(RUNTIME)
+        bench.tell("", m.Undeliverable(RUNTIME, "assign", Code.UNKNOWN_TARGET))
+        recalls = bench.controller.scheduler.fleet.recalls
+        assert len(bench.take(RUNTIME, m.TakeBack).attempts) == 2 == recalls.count
+        bench.join(slots=2, held=self.held(bench), assigned=through(bench))
+        assert recalls.count == 0
+        bench.emptiness_check()
+
+    def test_what_the_broker_could_not_pass_on_is_said_again_and_not_at_once(self) -> None:
+        bench = Bench()
+        bench.join(slots=2)
+        bench.submit(1, 2)
+        bench.take_all(RUNTIME)
+        bench.controller.scheduler.set_aside(RUNTIME, "it fails", bench.now + 30.0)
+        bench.turn()
+        asked = bench.take(RUNTIME, m.TakeBack)
+        bench.tell("", m.Undeliverable(RUNTIME, "take_back", Code.OVERLOADED))
+        bench.emptiness_check()
+        bench.wait(0.25)
+        assert bench.take(RUNTIME, m.TakeBack) == asked
+        bench.wait(0.25)
+        bench.emptiness_check()
+
+
 class TestHeartbeatsAlone:
     """A wake-up that brought nothing else."""
 
