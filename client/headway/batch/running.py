@@ -11,16 +11,17 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 
 from headway.batch.answers import Answers
+from headway.batch.blocking import run_to_end
 from headway.batch.book import Book, Choice, Entry, Selection
 from headway.batch.callbacks import Callback, Callbacks
 from headway.batch.config import Loaded, LocalBackend, Resource, data_folder
@@ -469,25 +470,3 @@ def _amounts(cpu: float, ram: int, gpu: float) -> str:
 def _offers(state: RuntimeState, needs: Resource) -> bool:
     info = state.info
     return info.cpu >= needs.cpu and info.memory >= needs.memory and len(info.gpus) >= needs.gpu
-
-
-def run_to_end(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a coroutine to its end, also from inside a program that has an event loop running, such as a notebook."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        asyncio.run(work())
-        return
-    caught: list[BaseException] = []
-
-    def in_thread() -> None:
-        try:
-            asyncio.run(work())
-        except BaseException as error:
-            caught.append(error)
-
-    thread = threading.Thread(target=in_thread, name="headway-batch")
-    thread.start()
-    thread.join()
-    if caught:
-        raise caught[0]
