@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,8 @@ from headway import blobs as blobs_module
 from headway.blobs import Arriving, FileSource
 from headway.outputs import Output, outputs_of, save
 from headway_bus import copying
-from headway_bus.errors import BusError, PayloadError
+from headway_bus.errors import BusError, PayloadError, Refused
+from headway_bus.messages import BlobHave, BlobPut
 from headway_bus.records import Blob, File
 
 CONTENT = bytes(range(256)) * 20
@@ -69,6 +71,51 @@ def test_what_has_no_end_is_not_read(tmp_path: Path) -> None:
     for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
         with pytest.raises(headway.BundleError, match=f"{path} is no regular file"):
             FileSource(path)
+
+
+class Bus:
+    """The bus's end of what is sent to it. ``there``: what it has of a content from earlier."""
+
+    def __init__(self, there: bytes) -> None:
+        self.limits = SimpleNamespace(blob_part=1_000, payload_limit=1 << 30, file_limit=1 << 30)
+        self.parts = asyncio.Semaphore(16)
+        self.there = there
+        self.refused = 0
+
+    async def ask(
+        self, make: Callable[[int], BlobPut], frames: list[bytes], timeout: float
+    ) -> tuple[BlobHave, list[bytes]]:
+        put = make(1)
+        if put.offset == len(self.there):
+            self.there += bytes(frames[0])
+        if len(self.there) == put.blob.size and blob_of(self.there) != put.blob:
+            self.there = b""
+            self.refused += 1
+            raise Refused("invalid", "another hash; thrown away")
+        return BlobHave(1, put.blob, len(self.there)), []
+
+
+def sent(bus: Any, content: bytes) -> Blob:
+    return asyncio.run(blobs_module.store(bus, content))
+
+
+def test_what_suffered_on_the_bus_is_sent_again_from_the_beginning() -> None:
+    bus = Bus(bytes(3_000))
+    assert sent(bus, CONTENT) == blob_of(CONTENT)
+    assert bus.there == CONTENT and bus.refused == 1
+
+
+def test_what_is_refused_of_what_was_all_ours_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    bus = Bus(b"")
+    other = Blob(b"h" * 32, len(CONTENT))
+
+    async def name(_: object) -> Blob:
+        return other
+
+    monkeypatch.setattr(blobs_module, "blob_of", name)
+    with pytest.raises(Refused, match="another hash"):
+        sent(bus, CONTENT)
+    assert bus.refused == 1
 
 
 # ------------------------------------------------------------------------------------------ in
