@@ -455,6 +455,8 @@ class ControllerService:
 
     def _tick(self) -> None:
         now, core = self.now(), self.core
+        # First: a defect below must not have been the last look at the time.
+        self._ticker = self._loop.call_later(core.heartbeat / TICKS_PER_HEARTBEAT, self._tick)
         if now - self._ticked > core.heartbeat or (self._link and self._link.silence > core.heartbeat * QUIET):
             core.on_stood_still(now)
         self._ticked = now
@@ -468,7 +470,6 @@ class ControllerService:
         if changes := self._keeper.edges():
             self.store.write(changes)
         self._finish()
-        self._ticker = self._loop.call_later(core.heartbeat / TICKS_PER_HEARTBEAT, self._tick)
 
     def _set_wake(self, now: float) -> None:
         """An extra wake-up when a timer is due before the next tick."""

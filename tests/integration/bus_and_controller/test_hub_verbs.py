@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -235,6 +236,25 @@ def test_a_defect_met_by_one_message_is_told_to_its_sender_and_spares_the_others
     assert denied.code == Code.INVALID and "a defect" in denied.text
     assert hub.controller.core.state.counters["messages.failed"] == 1
     client.submit()
+
+
+def test_a_defect_met_by_one_look_at_the_time_spares_the_next(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    scheduler = hub.controller.core.scheduler
+    notices = scheduler.notices
+    looks: list[float] = []
+    again = threading.Event()
+
+    def defect() -> Any:
+        looks.append(hub.controller.now())
+        if len(looks) == 1:
+            raise RuntimeError("a defect")
+        again.set()
+        return notices()
+
+    monkeypatch.setattr(scheduler, "notices", defect)
+    assert again.wait(30.0)
+    assert str(hub._failure) == "a defect"
+    hub._failure = None  # of our own making
 
 
 def test_a_defect_met_by_one_effect_spares_the_others(
