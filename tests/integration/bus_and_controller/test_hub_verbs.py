@@ -239,22 +239,27 @@ def test_a_defect_met_by_one_message_is_told_to_its_sender_and_spares_the_others
 
 
 def test_a_defect_met_by_one_look_at_the_time_spares_the_next(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    scheduler = hub.controller.core.scheduler
-    notices = scheduler.notices
-    looks: list[float] = []
-    again = threading.Event()
+    controller = hub.controller
+    done = threading.Event()
+    found: list[bool] = []
 
-    def defect() -> Any:
-        looks.append(hub.controller.now())
-        if len(looks) == 1:
-            raise RuntimeError("a defect")
-        again.set()
-        return notices()
+    def look() -> None:
+        earlier = controller._ticker
+        assert earlier is not None
+        earlier.cancel()
+        try:
+            controller._tick()
+        except RuntimeError:
+            found.append(controller._ticker is not earlier)
+        done.set()
 
-    monkeypatch.setattr(scheduler, "notices", defect)
-    assert again.wait(30.0)
-    assert str(hub._failure) == "a defect"
-    hub._failure = None  # of our own making
+    def defect() -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(controller.core.scheduler, "notices", defect)
+    hub.loop.call_soon_threadsafe(look)
+    assert done.wait(30.0) and found == [True]
+    monkeypatch.undo()
 
 
 def test_a_defect_met_by_one_effect_spares_the_others(
