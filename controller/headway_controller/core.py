@@ -323,15 +323,17 @@ class Controller:
         self.audience.refusing = f"the store cannot write: {error}"
         self.state.counters["store.failures"] += 1
         kept = self._unstored
-        for (name, accepted), tasks, there in zip(follow.accepted, follow.new, follow.known, strict=True):
-            if tasks or not there:
-                self.audience.deny(name, accepted.request, tasks[0].id if tasks else None, Code.STORE)
-                self._take_submission_back(name, tasks, now)
-            else:
+        entries = list(zip(follow.accepted, follow.new, follow.known, strict=True))
+        for accepted, tasks, there in entries:
+            if there and not tasks:
                 # Stored long ago and only said once more: to refuse it now would not be true.
-                kept.accepted.append((name, accepted))
+                kept.accepted.append(accepted)
                 kept.new.append(tasks)
                 kept.known.append(there)
+        for (name, said), tasks, there in entries:
+            if tasks or not there:
+                self.audience.deny(name, said.request, tasks[0].id if tasks else None, Code.STORE)
+                self._take_submission_back(name, tasks, now)
         # Ends and updates of tasks that were accepted before are kept, and so are their reports on the runtimes.
         # So are the parts of unions, which nobody but this controller submits.
         kept.operations += [
@@ -358,7 +360,7 @@ class Controller:
     def _leave_unanswered(self, gone: set[TaskId]) -> list[str]:
         """Who has submitted one of these as well is not told that it is accepted, and will submit it once more."""
         names = []
-        for follow in (*self.turn.waiting.values(), self.turn.due):
+        for follow in (*self.turn.waiting.values(), self.turn.due, self._unstored):
             entries = list(zip(follow.accepted, follow.new, follow.known, strict=True))
             kept = [entry for entry in entries if gone.isdisjoint(entry[2])]
             names += [name for (name, _), _, there in entries if not gone.isdisjoint(there)]

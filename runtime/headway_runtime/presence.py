@@ -39,6 +39,9 @@ class Presence:
         """The one that it was registered with last, though it may have gone since."""
 
         self._assigned = 0
+        self._begin = 1
+        """The first number of the sequence that ``_assigned`` is of."""
+
         self._in_order = False
         """Whether an assign batch was taken in since the last register message; the controller may number afresh after one."""
 
@@ -67,7 +70,7 @@ class Presence:
 
     def resume(self, controller: bytes, assigned: int) -> None:
         """Go on where an earlier process stopped."""
-        self._last_controller, self._assigned = controller, assigned
+        self._last_controller, self._assigned, self._begin = controller, assigned, assigned + 1
 
     @property
     def asked_since(self) -> float | None:
@@ -82,7 +85,7 @@ class Presence:
         """Another controller, or (empty) none."""
         if controller and controller != self._last_controller:
             self._last_controller = controller
-            self._assigned = 0  # another controller numbers its batches afresh
+            self._begin, self._assigned = 1, 0  # another controller numbers its batches afresh
         self._controller = controller
 
     def register(self, held: list[Held], draining: bool, now: float) -> Register:
@@ -96,15 +99,14 @@ class Presence:
 
         ``first``: the number of the batch that comes next; 0: it was not said, and whichever comes is taken for it.
 
-        Where no answer is out it is one more to an earlier register message that was said twice. What came behind the first
-        one has been taken in, may be over and settled, and must not be taken for new when it is repeated.
+        It may be one more answer, to an earlier register message that was said twice: what came behind the first one has been
+        taken in, may be over and settled, and must not be taken for new when it is repeated. Or it is the one that counts,
+        behind an answer to an earlier process of this name: then its number is of another sequence.
         """
-        if self._unanswered_since is None:
-            return
         self._unanswered_since = None
         self._in_order = first > 0
-        if first:
-            self._assigned = first - 1
+        if first and not self._begin <= first <= self._assigned + 1:
+            self._begin, self._assigned = first, first - 1
 
     def must_register_again(self, now: float) -> bool:
         """Whether the register message, or its answer, seems to be lost."""
@@ -123,6 +125,8 @@ class Presence:
         # Were they taken in before it, the number that stands for all up to it would be wrong in either direction.
         if self._in_order and batch != self._assigned + 1:
             return False
+        if not self._in_order:
+            self._begin = batch
         self._in_order = True
         self._assigned = batch
         return True

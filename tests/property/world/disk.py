@@ -161,6 +161,7 @@ class SimulatedStore:
         self._on_stored = on_stored
         self._queue: list[tuple[Sequence[Operation], object]] = []
         self._committing = False
+        self._told_at = 0.0
 
     def write(self, operations: Sequence[Operation], token: object = None) -> None:
         self._queue.append((operations, token))
@@ -194,9 +195,11 @@ class SimulatedStore:
         else:
             known = disk.apply([each for each, _ in taken], self._timeline.now)
             receipts = [Receipt(token, None, found) for (_, token), found in zip(taken, known, strict=True)]
-        # The receipts cross from the writer's thread to the loop: whoever is killed in between has stored and not told.
-        delay = self._commit_seconds * self._random.random()
-        self._timeline.after(delay, lambda: self._on_stored(receipts), self._process)
+        # The receipts cross from the writer's thread to the loop: whoever is killed in between has stored and not told. They
+        # come in the order of the commits, however long each is on its way.
+        arrival = self._timeline.now + self._commit_seconds * self._random.random()
+        self._told_at = max(self._told_at, arrival)
+        self._timeline.at(self._told_at, lambda: self._on_stored(receipts), self._process)
         if self._queue:
             self._begin()
         else:

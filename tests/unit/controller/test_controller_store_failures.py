@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from controller_bench import CLIENT, RUNTIME, Bench, options, task_id
 
 from headway_bus import messages as m
@@ -51,6 +52,22 @@ def test_the_next_attempt_waits_until_what_could_not_be_stored_has_stopped() -> 
     stop(bench)
     bench.wait(1.0)
     assert bench.take_assigned() == [(task_id(1), 2)], "not the number that the runtime knows for another run"
+
+
+@pytest.mark.parametrize("first", [CLIENT, OTHER])
+def test_what_is_said_twice_in_one_wake_up_and_not_stored_is_accepted_of_nobody(first: str) -> None:
+    bench = Bench()
+    bench.holding = True
+    for client in (first, OTHER if first == CLIENT else CLIENT):
+        group = m.Group(options(), [(task_id(1), b"arguments")])
+        bench.hear(client, m.Submit(bench.request(), [group], True))
+    bench.turn()
+    bench.fail()
+    bench.take(first, m.Denied)
+    bench.holding = False
+    bench.wait(2 * STORE_RETRY)
+    assert task_id(1) not in bench.books.rows
+    assert not [each for each in bench.sent if isinstance(each.message, m.Accepted)]
 
 
 def test_submissions_are_taken_again_when_there_is_room_though_nothing_else_was_to_be_stored() -> None:

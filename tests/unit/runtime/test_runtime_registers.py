@@ -85,3 +85,12 @@ def test_the_answer_to_a_registration_that_comes_twice_makes_nothing_new_again(w
         core.on_message(message, [], world.now)
     assert not core.attempts
     assert core.duplicates == 1
+
+
+def test_an_answer_to_an_earlier_process_of_this_name_does_not_bar_the_one_that_counts(world: World) -> None:
+    core = world.core
+    core.on_up(m.Welcome(1, "here", b"broker", 2.0, 2**26, b"controller"), world.now)
+    core.on_message(m.Registered(b"controller", first=5_000), [], world.now)
+    core.on_message(m.Registered(b"controller", first=41), [], world.now)
+    core.on_message(m.Assign(41, [m.AssignGroup(CALL, [(task_id(1), 1, NO_ARGUMENTS)])]), [], world.now)
+    assert list(core.attempts) == [(task_id(1), 1)]
